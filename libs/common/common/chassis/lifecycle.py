@@ -1,0 +1,67 @@
+"""Keep a process's loops running until it is told to stop: restart a failed pass with back-off, stop in order."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+BACKOFF_FIRST_SECONDS = 0.2
+BACKOFF_LIMIT_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Loop(Protocol):
+    """Background work in passes. `run_once` does one pass and may wait for work; it says how long to rest after it."""
+
+    name: str
+
+    async def run_once(self) -> float:
+        """Do one pass; return the seconds to rest before the next (0 for none). Raise on our own faults."""
+
+
+async def run_loop(loop: Loop, stopping: asyncio.Event, *, on_failure: Callable[[str], None]) -> None:
+    """Run passes until `stopping` is set; after a failed pass rest with exponential back-off, then go on."""
+    backoff = BACKOFF_FIRST_SECONDS
+    while not stopping.is_set():
+        try:
+            rest = await loop.run_once()
+            backoff = BACKOFF_FIRST_SECONDS
+        except Exception as error:
+            on_failure(loop.name)
+            log.warning(
+                "loop pass failed", loop=loop.name, error=type(error).__name__, reason=str(error)[:300], rest_seconds=backoff
+            )
+            rest, backoff = backoff, min(backoff * 2, BACKOFF_LIMIT_SECONDS)
+        await rest_unless(stopping, rest)
+
+
+async def rest_unless(event: asyncio.Event, seconds: float) -> bool:
+    """Wait `seconds`, or less when `event` is set; True when it was set."""
+    if seconds <= 0:
+        await asyncio.sleep(0)
+        return event.is_set()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` in the running loop on SIGTERM or SIGINT; a second signal is handled the same way."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def close_all(*closers: Callable[[], Awaitable[object]], timeout_seconds: float = 5.0) -> None:
+    """Await every closer in order, each with a timeout; a failure is logged and does not keep the rest from closing."""
+    for closer in closers:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await closer()
+        except Exception as error:
+            log.warning("close failed", error=type(error).__name__, reason=str(error)[:300])

@@ -1,0 +1,1 @@
+"""The words that services exchange. Pure: pydantic and `common.{ids,clock,urls}` only."""

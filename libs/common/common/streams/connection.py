@@ -1,0 +1,32 @@
+"""Open Redis connections with every timeout and retry chosen on purpose.
+
+redis-py 8 retries ten times and times out after 5 s by default: ten retries would hold an HTTP request for a minute,
+and a 5 s socket timeout would cut a blocking stream read.
+"""
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+READ_TIMEOUT_SECONDS = 10.0
+POOL_TIMEOUT_SECONDS = 2.0
+"""How long a caller waits for a free connection before it fails with a connection error."""
+BLOCK_MILLISECONDS = 2000
+"""How long one blocking stream read may wait; must stay well below READ_TIMEOUT_SECONDS."""
+
+
+def connect_redis(url: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS, max_connections: int = 64) -> Redis:
+    """A lazy client over a pool. One retry, only of a broken connection (a stale pooled one); never of a timeout."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=POOL_TIMEOUT_SECONDS,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
+    return Redis.from_pool(pool)

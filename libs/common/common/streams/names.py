@@ -1,0 +1,25 @@
+"""Every Redis key that more than one service knows. Each carries its version, since keys outlive deploys."""
+
+from typing import Final
+
+# On the events Redis: durable, never evicted, never trimmed above an unacknowledged entry.
+ACCEPTED_STREAM: Final = "fetchwork:v1:stream:fetch.accepted"
+ATTEMPTED_STREAM: Final = "fetchwork:v1:stream:fetch.attempted"
+FEED_STREAM: Final = "fetchwork:v1:stream:feed"
+
+INGESTING_HASH: Final = "fetchwork:v1:ingesting"
+"""Fetch id → stream entry id, for fetches accepted but not yet in the ledger. Written with the entry, removed with its
+acknowledgement: its length bounds admission, and a reader finds here what Postgres does not know yet."""
+
+STORE_GROUP: Final = "store"
+
+# Fields of a stream entry.
+EVENT_FIELD: Final = b"event"
+BODY_FIELD: Final = b"body"
+
+# On the broker Redis: may vanish at any time.
+COMMAND_QUEUE: Final = "fetchwork.v1.perform"
+BROKER_MARKER: Final = "fetchwork:v1:broker-marker"
+"""Set by the dispatcher; when it is gone the broker was wiped, and with it the commands in it."""
+WORKER_KEY_PREFIX: Final = "fetchwork:v1:worker:"
+"""Worker id → slots, with a short expiry that the worker keeps renewing."""

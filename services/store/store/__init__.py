@@ -1,0 +1,1 @@
+"""The store: owns Postgres. Ingests events, dispatches due work, keeps content, answers reads. Fetches nothing remote."""

@@ -1,0 +1,35 @@
+"""Internal reads of one fetch, for the gateway: the view, and the stored body as it is stored."""
+
+from typing import Annotated
+from uuid import UUID
+
+from common.contracts.views import FetchView
+from fastapi import APIRouter, Depends, HTTPException, Response
+
+from store.api.access import Access, get_access
+from store.contents.read import read_content
+from store.fetches.read import read_fetch
+
+router = APIRouter(prefix="/internal/v1/fetches")
+
+
+@router.get("/{fetch_id}")
+async def get_fetch(fetch_id: UUID, access: Annotated[Access, Depends(get_access)]) -> FetchView:
+    """The fetch, or 404 when the ledger does not have it (yet)."""
+    view = await read_fetch(access.pool, fetch_id, has_fetcher=access.has_fetcher())
+    if view is None:
+        raise HTTPException(404, "unknown fetch")
+    return view
+
+
+@router.get("/{fetch_id}/content")
+async def get_content(fetch_id: UUID, access: Annotated[Access, Depends(get_access)]) -> Response:
+    """The body as zstd bytes with its digest and decoded size in headers; 204 when the fetch has none, or none yet."""
+    found = await read_content(access.pool, fetch_id)
+    if found is None:
+        raise HTTPException(404, "unknown fetch")
+    headers = {"X-Fetch-Status": found.status.value}
+    if found.content is None or found.digest is None:
+        return Response(status_code=204, headers=headers)
+    headers |= {"X-Content-Digest": found.digest, "X-Content-Size-Bytes": str(found.content.size_bytes)}
+    return Response(found.content.body, media_type="application/zstd", headers=headers)

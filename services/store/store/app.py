@@ -1,0 +1,27 @@
+"""The store's internal HTTP API, put together."""
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from store.api import contents, fetches
+from store.api.access import Access
+from store.errors import DatabaseUnavailable, DataRefused
+
+
+def create_app(access: Access) -> FastAPI:
+    """The application over what its routes may use. No documentation pages: this API is not for people."""
+    app = FastAPI(title="Fetchwork store (internal)", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.access = access
+    app.include_router(fetches.router)
+    app.include_router(contents.router)
+    app.add_exception_handler(DatabaseUnavailable, _unavailable)
+    app.add_exception_handler(DataRefused, _refused)
+    return app
+
+
+async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "the database does not answer"}, status_code=503, headers={"Retry-After": "1"})
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, status_code=422)

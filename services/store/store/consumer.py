@@ -1,0 +1,147 @@
+"""From stream to ledger: read a batch, apply it in one transaction, park what cannot be applied, acknowledge.
+
+The order is commit, then acknowledge: a crash between the two delivers the batch again, and applying it again changes
+nothing. One bad message never blocks its neighbours: a refused batch is applied entry by entry.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Generic
+
+import structlog
+from common.contracts.envelope import EnvelopeHead
+from common.streams.consumer import StreamEntry, StreamMember
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from store.database import Connection, Pool, in_transaction
+from store.errors import DataRefused
+from store.handlers import Applied, Data, Delivery, Handler
+from store.metrics import StoreMetrics
+from store.queries import query
+
+PARK = query("dead_letters_insert")
+TAKEOVER_EVERY_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+Refusal = tuple[StreamEntry, str]
+
+
+class Ingest(Generic[Data]):
+    """The loop that feeds one stream through one handler."""
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        member: StreamMember,
+        pool: Pool,
+        handler: Handler[Data],
+        metrics: StoreMetrics,
+        takeover_idle_ms: int,
+    ) -> None:
+        self.name = f"ingest {member.stream}"
+        self._redis = redis
+        self._member = member
+        self._pool = pool
+        self._handler = handler
+        self._metrics = metrics
+        self._takeover_idle_ms = takeover_idle_ms
+        self._is_ready = False
+        self._has_own_pending = True
+        self._next_takeover = 0.0
+
+    async def run_once(self) -> float:
+        """Take one batch and apply it. After a fault its entries are still pending, and are read again first."""
+        try:
+            if not self._is_ready:
+                await self._member.ensure_group()
+                self._is_ready = True
+            entries = await self._next_batch()
+            if entries:
+                await self._ingest(entries)
+        except ResponseError as error:
+            self._is_ready = not str(error).startswith("NOGROUP")  # the stream was flushed: make the group again
+            self._has_own_pending = True
+            raise
+        except Exception:
+            self._has_own_pending = True
+            raise
+        return 0
+
+    async def _next_batch(self) -> list[StreamEntry]:
+        if self._has_own_pending:
+            entries = await self._member.read_own_pending("0")
+            self._has_own_pending = bool(entries)
+            if entries:
+                return entries
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_takeover:
+            self._next_takeover = now + TAKEOVER_EVERY_SECONDS
+            taken = await self._member.take_over(min_idle_ms=self._takeover_idle_ms)
+            if taken.lost_ids:
+                self._metrics.lost_entries.labels(stream=self._member.stream).inc(len(taken.lost_ids))
+                log.error("entries were trimmed before they were acknowledged", stream=self._member.stream, ids=taken.lost_ids)
+            if taken.entries:
+                self._next_takeover = now
+                return taken.entries
+        return await self._member.read_new()
+
+    async def _ingest(self, entries: Sequence[StreamEntry]) -> None:
+        deliveries, refusals = self._decode(entries)
+        if deliveries:
+            with self._metrics.transaction_seconds.labels(stream=self._member.stream).time():
+                settled, refused = await self._apply(deliveries)
+            refusals += refused
+        else:
+            settled = []
+        await self._park(refusals)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            if settled:
+                self._handler.settle(pipeline, settled)
+            pipeline.xack(self._member.stream, self._member.group, *[entry.id for entry in entries])
+            await pipeline.execute()
+
+    def _decode(self, entries: Sequence[StreamEntry]) -> tuple[list[Delivery[Data]], list[Refusal]]:
+        deliveries: list[Delivery[Data]] = []
+        refusals: list[Refusal] = []
+        for entry in entries:
+            try:
+                head = EnvelopeHead.model_validate_json(entry.event)
+                if head.type != self._handler.event_type:
+                    refusals.append((entry, "unknown_type"))
+                    continue
+                deliveries.append(Delivery(entry=entry, event=self._handler.envelope.model_validate_json(entry.event)))
+            except ValidationError as error:
+                refusals.append((entry, f"undecodable: {error.error_count()} faults"))
+        return deliveries, refusals
+
+    async def _apply(self, deliveries: Sequence[Delivery[Data]]) -> tuple[list[Delivery[Data]], list[Refusal]]:
+        """Apply all in one transaction, or, when the database refuses that, each in its own."""
+        try:
+            applied = await self._commit(deliveries)
+        except DataRefused as error:
+            if len(deliveries) == 1:
+                return [], [(deliveries[0].entry, f"refused: {error}")]
+            parts = [await self._apply([delivery]) for delivery in deliveries]
+            return [done for settled, _ in parts for done in settled], [bad for _, refused in parts for bad in refused]
+        applied.committed()
+        return list(deliveries), list(applied.refused)
+
+    async def _commit(self, deliveries: Sequence[Delivery[Data]]) -> Applied:
+        async def work(connection: Connection) -> Applied:
+            return await self._handler.apply(connection, deliveries)
+
+        return await in_transaction(self._pool, work)
+
+    async def _park(self, refusals: Sequence[Refusal]) -> None:
+        for entry, reason in refusals:
+
+            async def park(connection: Connection, entry: StreamEntry = entry, reason: str = reason) -> None:
+                await connection.execute(PARK, self._member.stream, entry.id, entry.event, entry.body, reason)
+
+            await in_transaction(self._pool, park)
+            self._metrics.dead_letters.labels(stream=self._member.stream).inc()
+            log.error("message parked as dead letter", stream=self._member.stream, entry_id=entry.id, reason=reason)

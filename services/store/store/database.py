@@ -1,0 +1,104 @@
+"""The one door to Postgres: a pool with every timeout set, and transactions that are retried whole.
+
+Retrying is safe because every write of the store is idempotent: an ambiguous COMMIT is simply done again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+
+from store.errors import DatabaseUnavailable, DataRefused
+
+Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
+Pool: TypeAlias = asyncpg.Pool
+
+Result = TypeVar("Result")
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+COMMAND_TIMEOUT_SECONDS = 10.0
+ACQUIRE_TIMEOUT_SECONDS = 2.0
+TRANSACTION_TRIES = 3
+RETRY_REST_SECONDS = 0.1
+
+SERVER_SETTINGS = {
+    "application_name": "fetchwork-store",
+    "statement_timeout": "8s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "15s",
+    "timezone": "UTC",
+    "jit": "off",
+    # Every ledger statement looks rows up by key. Without statistics the planner turns the joins on unnest() into hash
+    # joins over whole tables once a plan becomes generic: 0.5 s a set at 40,000 rows. tests/test_plans.py looks at them.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+
+# Trying the same transaction again may help: the connection or the moment was at fault, not the data.
+TRANSIENT: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.InternalClientError,
+    TimeoutError,
+    OSError,
+)
+REFUSED: tuple[type[BaseException], ...] = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+
+@asynccontextmanager
+async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections, closed at the end. Raises DatabaseUnavailable when Postgres cannot be reached."""
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+            max_inactive_connection_lifetime=60,
+            server_settings=SERVER_SETTINGS,
+        )
+    except (*TRANSIENT, asyncpg.PostgresError) as error:
+        raise DatabaseUnavailable(f"cannot connect: {type(error).__name__}") from error
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT_SECONDS)
+        except TimeoutError:
+            pool.terminate()
+
+
+async def in_transaction(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    """Run `work` in one transaction and commit; after a transient failure run it again, from the start, a few times.
+
+    Raises DatabaseUnavailable when it keeps failing and DataRefused when Postgres refuses the data.
+    """
+    for remaining in reversed(range(TRANSACTION_TRIES)):
+        try:
+            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
+                return await work(connection)
+        except REFUSED as error:
+            raise DataRefused(f"{type(error).__name__}: {getattr(error, 'constraint_name', None) or 'value'}") from error
+        except TRANSIENT as error:
+            if not remaining:
+                raise DatabaseUnavailable(f"{type(error).__name__}: {error}"[:200]) from error
+        await asyncio.sleep(RETRY_REST_SECONDS)
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+async def fetch_rows(pool: Pool, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    """The rows of one statement in a transaction of its own, with the promises of `in_transaction`."""
+    return await in_transaction(pool, lambda connection: connection.fetch(statement, *arguments))

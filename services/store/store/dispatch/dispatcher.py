@@ -1,0 +1,110 @@
+"""The dispatcher: sends due fetches to the fetchers, and only as many as they have announced slots for.
+
+A backlog stays in Postgres, where it is only rows. Any number of dispatchers may run.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from common.chassis.lifecycle import rest_unless
+from common.contracts.fetches import PerformFetch
+from redis.asyncio import Redis
+
+from store.database import Pool
+from store.dispatch.broker import BrokerState, read_broker, set_marker
+from store.dispatch.claim import Claimed, Lease, claim, end_leases, postgres_now, release
+from store.dispatch.commands import CommandSender
+from store.errors import BrokerUnavailable
+from store.metrics import StoreMetrics
+
+BROKER_LOOK_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchLimits:
+    """How much one claim takes, one command carries, and all workers together may hold."""
+
+    claim_fetches: int
+    batch_fetches: int
+    rounds: float
+    poll_seconds: float
+
+
+class Dispatcher:
+    """Claims due fetches and sends them. `wake` cuts its rest short when there may be something new to do."""
+
+    name = "dispatcher"
+
+    def __init__(
+        self, *, pool: Pool, broker: Redis, sender: CommandSender, limits: DispatchLimits, lease: Lease, metrics: StoreMetrics
+    ) -> None:
+        self.wake = asyncio.Event()
+        self._pool = pool
+        self._broker = broker
+        self._sender = sender
+        self._limits = limits
+        self._lease = lease
+        self._metrics = metrics
+        self._state = BrokerState(slots=0, workers=0, has_marker=False)
+        self._next_look = 0.0
+
+    @property
+    def has_fetcher(self) -> bool:
+        """Whether any worker announced slots when last looked."""
+        return self._state.slots > 0
+
+    async def run_once(self) -> float:
+        """One pass: look at the broker now and then, claim, send; rests when nothing was due. Raises on our own faults."""
+        self.wake.clear()
+        await self._look_at_broker()
+        claimed = await self._claim() if self.has_fetcher else []
+        if claimed:
+            await self._send([fetch.command for fetch in claimed])
+        if len(claimed) < self._limits.claim_fetches:
+            await rest_unless(self.wake, self._limits.poll_seconds)
+        return 0
+
+    async def _look_at_broker(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._next_look:
+            return
+        self._state = await read_broker(self._broker)
+        self._metrics.worker_slots.set(self._state.slots)
+        self._metrics.workers.set(self._state.workers)
+        if not self._state.has_marker:
+            await self._recover_wiped_broker()
+        self._next_look = now + BROKER_LOOK_SECONDS
+
+    async def _recover_wiped_broker(self) -> None:
+        """Whatever was sent before this moment may be gone. The marker is set last, so a crash here repeats it."""
+        log.warning("broker marker missing", action="ending the leases of everything dispatched")
+        await end_leases(self._pool, dispatched_before=await postgres_now(self._pool))
+        await set_marker(self._broker)
+
+    async def _claim(self) -> list[Claimed]:
+        claimed = await claim(
+            self._pool,
+            limit=self._limits.claim_fetches,
+            leased_limit=int(self._state.slots * self._limits.rounds),
+            lease=self._lease,
+            now=None,
+        )
+        for fetch in claimed:
+            self._metrics.queue_wait_seconds.observe(fetch.waited_seconds)
+        self._metrics.dispatched.inc(len(claimed))
+        self._metrics.redeliveries.inc(sum(fetch.is_redelivery for fetch in claimed))
+        return claimed
+
+    async def _send(self, commands: Sequence[PerformFetch]) -> None:
+        size = self._limits.batch_fetches
+        for start in range(0, len(commands), size):
+            try:
+                await self._sender.send(commands[start : start + size])
+            except BrokerUnavailable:
+                await release(self._pool, commands[start:], now=None)
+                self._next_look = 0.0
+                raise

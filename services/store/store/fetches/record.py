@@ -1,0 +1,151 @@
+"""Write what attempts did: content, next state, attempt, outbox. The second door. Idempotent by fetch and dispatch."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+from common.contracts.fetches import ErrorType, FetchAttempted, FetchError, Outcome, OutcomeKind
+
+from store.contents.digests import digest_bytes
+from store.contents.keep import Content, keep_contents, known_digests
+from store.database import Connection
+from store.fetches.finish import finish_fetches
+from store.fetches.lifecycle import Finish, Jitter, Pending, Retry, Transition, next_state
+from store.queries import query
+
+LOCK_PENDING = query("queue_lock_pending")
+KNOWN = query("fetches_known")
+RETRY = query("queue_retry")
+INSERT_ATTEMPTS = query("attempts_insert")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt as delivered: what it came to, and its compressed body when that travelled with it."""
+
+    attempted: FetchAttempted
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What a set of attempts changed. `unknown` holds attempts of fetches that the ledger never had."""
+
+    finished: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[str] = field(default_factory=Counter)
+    retries: int = 0
+    unknown: frozenset[UUID] = frozenset()
+
+
+async def record(
+    connection: Connection, attempts: Sequence[Attempt], *, source: str, now: datetime | None, jitter: Jitter
+) -> Recorded:
+    """Apply attempts in their order, in the caller's transaction. Done twice it changes nothing; terminal states stay."""
+    ids = sorted({attempt.attempted.id for attempt in attempts})
+    pending = {row["id"]: _pending(row) for row in await connection.fetch(LOCK_PENDING, ids)}
+    unknown = await _unknown(connection, [identifier for identifier in ids if identifier not in pending])
+    known = [attempt for attempt in attempts if attempt.attempted.id not in unknown]
+    complete = await _with_content(connection, known)
+    transitions = _decide(pending, complete, jitter=jitter)
+    finishes = [transition for transition in transitions if isinstance(transition, Finish)]
+    retries = [transition for transition in transitions if isinstance(transition, Retry)]
+    await keep_contents(connection, _bodies(complete, finishes), now=now)
+    await _retry(connection, retries, now=now)
+    finished = await finish_fetches(connection, finishes, source=source, now=now)
+    return Recorded(finished=finished, attempts=await _insert(connection, complete), retries=len(retries), unknown=unknown)
+
+
+def _pending(row: asyncpg.Record) -> Pending:
+    return Pending(
+        id=row["id"],
+        is_running=row["state"] == "running",
+        dispatch_seq=row["dispatch_seq"],
+        attempts=row["attempts"],
+        retries_max=row["retries_max"],
+        backoff_seconds=row["backoff_seconds"],
+    )
+
+
+async def _unknown(connection: Connection, ids: Sequence[UUID]) -> frozenset[UUID]:
+    if not ids:
+        return frozenset()
+    return frozenset(ids) - {row["id"] for row in await connection.fetch(KNOWN, list(ids))}
+
+
+async def _with_content(connection: Connection, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """An attempt whose body is neither here nor stored kept nothing: it becomes a failure that may be tried again."""
+    referenced = {
+        digest_bytes(reference.digest)
+        for attempt in attempts
+        if attempt.body is None and (reference := attempt.attempted.outcome.body) is not None
+    }
+    stored = await known_digests(connection, sorted(referenced))
+    missing = referenced - stored
+    return [_without_content(attempt) if _lacks(attempt, missing) else attempt for attempt in attempts]
+
+
+def _lacks(attempt: Attempt, missing: Iterable[bytes]) -> bool:
+    reference = attempt.attempted.outcome.body
+    return attempt.body is None and reference is not None and digest_bytes(reference.digest) in missing
+
+
+def _without_content(attempt: Attempt) -> Attempt:
+    error = FetchError(type=ErrorType.INTERNAL, detail="The body was fetched but could not be kept.")
+    evidence = attempt.attempted.outcome.evidence
+    outcome = Outcome(kind=OutcomeKind.FAILED, is_retryable=True, error=error, evidence=evidence)
+    return Attempt(attempted=attempt.attempted.model_copy(update={"outcome": outcome}))
+
+
+def _decide(pending: Mapping[UUID, Pending], attempts: Sequence[Attempt], *, jitter: Jitter) -> list[Transition]:
+    """Each fetch's transitions in the order of its attempts; after a finish nothing follows."""
+    now_pending = dict(pending)
+    transitions: list[Transition] = []
+    for attempt in attempts:
+        current = now_pending.get(attempt.attempted.id)
+        if current is None:
+            continue
+        transition = next_state(current, attempt.attempted, jitter=jitter)
+        if isinstance(transition, Finish):
+            del now_pending[current.id]
+        elif isinstance(transition, Retry):
+            now_pending[current.id] = replace(current, is_running=False, attempts=current.attempts + 1)
+        transitions.append(transition)
+    return transitions
+
+
+def _bodies(attempts: Sequence[Attempt], finishes: Sequence[Finish]) -> dict[bytes, Content]:
+    """The bodies that came with attempts and that a finished fetch refers to."""
+    wanted = {finish.digest for finish in finishes if finish.digest is not None}
+    bodies: dict[bytes, Content] = {}
+    for attempt in attempts:
+        reference = attempt.attempted.outcome.body
+        if attempt.body is not None and reference is not None and reference.digest in wanted:
+            bodies[digest_bytes(reference.digest)] = Content(size_bytes=reference.size_bytes, body=attempt.body)
+    return bodies
+
+
+async def _retry(connection: Connection, retries: Sequence[Retry], *, now: datetime | None) -> None:
+    if retries:
+        await connection.execute(RETRY, [retry.id for retry in retries], [retry.delay_seconds for retry in retries], now)
+
+
+async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> Counter[str]:
+    if not attempts:
+        return Counter()
+    rows = sorted((attempt.attempted for attempt in attempts), key=lambda attempted: (attempted.id, attempted.dispatch_seq))
+    inserted = await connection.fetch(
+        INSERT_ATTEMPTS,
+        [attempted.id for attempted in rows],
+        [attempted.dispatch_seq for attempted in rows],
+        [attempted.worker for attempted in rows],
+        [attempted.outcome.kind.value for attempted in rows],
+        [attempted.outcome.error.type.value if attempted.outcome.error else None for attempted in rows],
+        [attempted.outcome.response.status if attempted.outcome.response else None for attempted in rows],
+        [attempted.started_at for attempted in rows],
+        [attempted.finished_at for attempted in rows],
+        [attempted.outcome.evidence.model_dump_json() for attempted in rows],
+    )
+    return Counter(row["outcome"] for row in inserted)

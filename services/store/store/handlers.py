@@ -1,0 +1,123 @@
+"""Which event goes through which door of the ledger, and what is told to whom once it is committed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from common.contracts.catalog import FETCH_ACCEPTED, FETCH_ATTEMPTED
+from common.contracts.envelope import Envelope, Message
+from common.contracts.fetches import FetchAttempted, FetchesAccepted
+from common.streams.consumer import StreamEntry
+from common.streams.names import INGESTING_HASH
+from redis.asyncio.client import Pipeline
+
+from store.database import Connection
+from store.fetches.accept import accept
+from store.fetches.lifecycle import Jitter
+from store.fetches.record import Attempt, record
+from store.metrics import StoreMetrics
+
+Data = TypeVar("Data", bound=Message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery(Generic[Data]):
+    """One stream entry with the event read from it."""
+
+    entry: StreamEntry
+    event: Envelope[Data]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a transaction did: `committed` tells the rest of the process; `refused` names entries to park, with a reason."""
+
+    committed: Callable[[], None]
+    refused: Sequence[tuple[StreamEntry, str]] = field(default=())
+
+
+class Handler(Protocol[Data]):
+    """How events of one type are applied, in a transaction that may run more than once."""
+
+    event_type: str
+    envelope: type[Envelope[Data]]
+
+    async def apply(self, connection: Connection, deliveries: Sequence[Delivery[Data]]) -> Applied:
+        """Apply the events in their order, in the caller's transaction; idempotent."""
+
+    def settle(self, pipeline: Pipeline, deliveries: Sequence[Delivery[Data]]) -> None:
+        """Add what must happen in Redis together with the acknowledgement."""
+
+
+class AcceptHandler(Handler[FetchesAccepted]):
+    """`fetch.accepted.v1` enters the ledger and the queue, and leaves the hash of fetches being ingested."""
+
+    event_type = FETCH_ACCEPTED
+    envelope = Envelope[FetchesAccepted]
+
+    def __init__(self, *, metrics: StoreMetrics, wake_dispatcher: Callable[[], None]) -> None:
+        self._metrics = metrics
+        self._wake_dispatcher = wake_dispatcher
+
+    async def apply(self, connection: Connection, deliveries: Sequence[Delivery[FetchesAccepted]]) -> Applied:
+        """Accept every fetch of every event."""
+        accepted = await accept(connection, [delivery.event for delivery in deliveries], now=None)
+
+        def committed() -> None:
+            self._metrics.ingested.inc(accepted)
+            self._wake_dispatcher()
+
+        return Applied(committed=committed)
+
+    def settle(self, pipeline: Pipeline, deliveries: Sequence[Delivery[FetchesAccepted]]) -> None:
+        """From here on a reader finds these fetches in Postgres."""
+        ids = [str(fetch.id) for delivery in deliveries for fetch in delivery.event.data.fetches]
+        pipeline.hdel(INGESTING_HASH, *ids)
+
+
+class RecordHandler(Handler[FetchAttempted]):
+    """`fetch.attempted.v1` is recorded; slots have come free, so the dispatcher is woken."""
+
+    event_type = FETCH_ATTEMPTED
+    envelope = Envelope[FetchAttempted]
+
+    def __init__(
+        self,
+        *,
+        metrics: StoreMetrics,
+        source: str,
+        jitter: Jitter,
+        wake_dispatcher: Callable[[], None],
+        wake_relay: Callable[[], None],
+    ) -> None:
+        self._metrics = metrics
+        self._source = source
+        self._jitter = jitter
+        self._wake_dispatcher = wake_dispatcher
+        self._wake_relay = wake_relay
+
+    async def apply(self, connection: Connection, deliveries: Sequence[Delivery[FetchAttempted]]) -> Applied:
+        """Record every attempt; one of a fetch that the ledger never had is refused."""
+        attempts = [Attempt(attempted=delivery.event.data, body=_body(delivery)) for delivery in deliveries]
+        recorded = await record(connection, attempts, source=self._source, now=None, jitter=self._jitter)
+
+        def committed() -> None:
+            for status, count in recorded.finished.items():
+                self._metrics.finished.labels(status=status).inc(count)
+            for outcome, count in recorded.attempts.items():
+                self._metrics.attempts.labels(outcome=outcome).inc(count)
+            self._metrics.retries.inc(recorded.retries)
+            self._wake_dispatcher()
+            self._wake_relay()
+
+        refused = [(delivery.entry, "unknown_fetch") for delivery in deliveries if delivery.event.data.id in recorded.unknown]
+        return Applied(committed=committed, refused=refused)
+
+    def settle(self, pipeline: Pipeline, deliveries: Sequence[Delivery[FetchAttempted]]) -> None:
+        """Nothing but the acknowledgement."""
+
+
+def _body(delivery: Delivery[FetchAttempted]) -> bytes | None:
+    """The body beside the event, if the event says that it travels there."""
+    reference = delivery.event.data.outcome.body
+    return delivery.entry.body if reference is not None and reference.is_inline else None

@@ -1,0 +1,1 @@
+"""Background loops that keep the house in order, one a file."""

@@ -1,0 +1,50 @@
+"""Counts what there is, for the gauges: queue, lag and the conservation of fetches."""
+
+from common.streams.consumer import StreamMember
+from common.streams.names import INGESTING_HASH
+from redis.asyncio import Redis
+
+from store.database import Pool, fetch_rows
+from store.metrics import StoreMetrics
+from store.queries import query
+
+COUNTS = query("fetches_counts")
+RUNNING = query("queue_running")
+CONSERVATION = query("queue_conservation")
+REST_SECONDS = 2.0
+CONSERVATION_EVERY_PASSES = 5
+"""Counting the queue reads all of it, so the conservation gap is looked at every tenth second."""
+
+
+class Census:
+    """The loop that keeps the gauges true."""
+
+    name = "census"
+
+    def __init__(self, *, pool: Pool, redis: Redis, members: list[StreamMember], metrics: StoreMetrics) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._members = members
+        self._metrics = metrics
+        self._passes = 0
+
+    async def run_once(self) -> float:
+        """Set every gauge once."""
+        for member in self._members:
+            self._metrics.stream_lag.labels(stream=member.stream, group=member.group).set(await member.lag())
+        if self._passes % CONSERVATION_EVERY_PASSES == 0:
+            await self._measure_gap()
+        self._passes += 1
+        running = (await fetch_rows(self._pool, RUNNING))[0]
+        counts = {row["name"]: int(row["fetches"]) for row in await fetch_rows(self._pool, COUNTS)}
+        pending = counts.pop("accepted", 0) - sum(counts.values())
+        self._metrics.queue_fetches.labels(state="running").set(running["running"])
+        self._metrics.queue_fetches.labels(state="queued").set(max(0, pending - running["running"]))
+        self._metrics.queue_oldest_seconds.set(running["oldest_seconds"] or 0)
+        return REST_SECONDS
+
+    async def _measure_gap(self) -> None:
+        """Accepted includes fetches that are only in Redis yet: the gap is above 0 while they travel, and stays so if lost."""
+        ingesting = int(await self._redis.hlen(INGESTING_HASH))
+        ledger = (await fetch_rows(self._pool, CONSERVATION))[0]
+        self._metrics.conservation_gap.set(ledger["accepted"] + ingesting - ledger["finished"] - ledger["pending"])

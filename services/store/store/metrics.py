@@ -1,0 +1,63 @@
+"""Every metric of the store, in one registry that the composition root owns."""
+
+from common.chassis.build import register_build_info
+from common.contracts.fetches import FetchStatus, OutcomeKind
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+WAIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
+TRANSACTION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+
+
+class StoreMetrics:
+    """Counters, gauges and histograms of ingest, dispatch and the ledger; names start with `fetchwork_`."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        register_build_info(registry, service="store")
+        ProcessCollector(registry=registry)
+        self.ingested = Counter("fetchwork_fetches_ingested_total", "Accepted fetches new to the ledger.", registry=registry)
+        self.finished = Counter(
+            "fetchwork_fetches_finished_total", "Fetches that reached a terminal status.", ["status"], registry=registry
+        )
+        self.attempts = Counter("fetchwork_attempts_total", "Attempts recorded, by outcome.", ["outcome"], registry=registry)
+        self.retries = Counter("fetchwork_retries_total", "Attempts after which another was scheduled.", registry=registry)
+        self.dispatched = Counter("fetchwork_dispatched_total", "Fetches claimed and leased.", registry=registry)
+        self.redeliveries = Counter(
+            "fetchwork_dispatch_redeliveries_total", "Fetches dispatched again because a lease ended.", registry=registry
+        )
+        self.queue_wait_seconds = Histogram(
+            "fetchwork_queue_wait_seconds", "From due to dispatched.", buckets=WAIT_BUCKETS_SECONDS, registry=registry
+        )
+        self.queue_fetches = Gauge("fetchwork_queue_fetches", "Fetches that are not terminal.", ["state"], registry=registry)
+        self.queue_oldest_seconds = Gauge(
+            "fetchwork_queue_oldest_seconds", "How long the oldest due fetch has waited.", registry=registry
+        )
+        self.conservation_gap = Gauge(
+            "fetchwork_conservation_gap", "Accepted minus terminal minus pending; returns to 0 when idle.", registry=registry
+        )
+        self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
+        self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)
+        self.stream_lag = Gauge(
+            "fetchwork_stream_lag_entries", "Entries not yet acknowledged by a group.", ["stream", "group"], registry=registry
+        )
+        self.dead_letters = Counter("fetchwork_dead_letters_total", "Messages parked, by stream.", ["stream"], registry=registry)
+        self.lost_entries = Counter(
+            "fetchwork_lost_entries_total", "Entries trimmed before acknowledgement.", ["stream"], registry=registry
+        )
+        self.transaction_seconds = Histogram(
+            "fetchwork_ingest_seconds",
+            "One ingest transaction.",
+            ["stream"],
+            buckets=TRANSACTION_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.outbox_events = Counter("fetchwork_outbox_sent_total", "Events sent to the feed.", registry=registry)
+        self.loop_failures = Counter(
+            "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
+        )
+        for status in FetchStatus:
+            if status.is_terminal:
+                self.finished.labels(status=status.value)
+        for kind in OutcomeKind:
+            self.attempts.labels(outcome=kind.value)

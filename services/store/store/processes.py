@@ -1,0 +1,209 @@
+"""The composition root: builds the store's parts once and runs them until told to stop."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from common.chassis.health import Check
+from common.chassis.lifecycle import Loop, run_loop
+from common.chassis.operations_port import serve_operations
+from common.clock import utc_now
+from common.streams.connection import BLOCK_MILLISECONDS, connect_redis
+from common.streams.consumer import StreamMember
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, STORE_GROUP
+from redis.asyncio import Redis
+
+from store.api.access import Access
+from store.app import create_app
+from store.consumer import Ingest
+from store.database import Pool, fetch_rows, open_pool
+from store.dispatch.claim import Lease
+from store.dispatch.commands import CommandSender, create_celery_app
+from store.dispatch.dispatcher import Dispatcher, DispatchLimits
+from store.handlers import AcceptHandler, Data, Handler, RecordHandler
+from store.maintenance.abandoner import Abandoner
+from store.maintenance.census import Census
+from store.maintenance.stream_trimmer import StreamTrimmer
+from store.metrics import StoreMetrics
+from store.migrate import migrate
+from store.outbox.relay import Relay
+from store.settings import StoreSettings
+
+GRACEFUL_SHUTDOWN_SECONDS = 5
+LOOPS_STOP_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What all loops and routes share."""
+
+    settings: StoreSettings
+    pool: Pool
+    events: Redis
+    broker: Redis
+    metrics: StoreMetrics
+
+    @property
+    def source(self) -> str:
+        """Who sends our events (CloudEvents `source`)."""
+        return f"store/{self.settings.instance}"
+
+
+async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
+    """Serve, ingest and dispatch until `stopping` is set; then finish the passes under way and close everything."""
+    if settings.migrate_on_start:
+        for migration in await migrate(settings.database_url.get_secret_value()):
+            log.info("migration applied", version=migration.version, name=migration.name)
+    async with _open_parts(settings) as parts, _sender(parts) as sender:
+        dispatcher = _dispatcher(parts, sender)
+        relay = Relay(pool=parts.pool, redis=parts.events, metrics=parts.metrics)
+        ingests, members = _ingests(parts, dispatcher=dispatcher, relay=relay)
+        server = _api_server(parts, dispatcher)
+        async with serve_operations(
+            bind=settings.metrics_bind, port=settings.metrics_port, registry=parts.metrics.registry, checks=_checks(parts)
+        ):
+            loops: list[Loop] = [dispatcher, relay, *ingests, *_maintenance(parts, members)]
+            await _run(loops, server, stopping, metrics=parts.metrics)
+
+
+async def _run(loops: list[Loop], server: uvicorn.Server, stopping: asyncio.Event, *, metrics: StoreMetrics) -> None:
+    def on_failure(name: str) -> None:
+        metrics.loop_failures.labels(loop=name).inc()
+
+    tasks = [asyncio.create_task(run_loop(loop, stopping, on_failure=on_failure), name=loop.name) for loop in loops]
+    serving = asyncio.create_task(server.serve(), name="api")
+    log.info("store started", loops=[loop.name for loop in loops])
+    await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+    stopping.set()
+    server.should_exit = True
+    _, unfinished = await asyncio.wait([*tasks, serving], timeout=LOOPS_STOP_SECONDS)
+    for task in unfinished:  # a pass that hangs; what it had not committed is delivered again
+        task.cancel()
+    await asyncio.gather(*tasks, serving, return_exceptions=True)
+    log.info("store stopped", cancelled=[task.get_name() for task in unfinished])
+
+
+@asynccontextmanager
+async def _open_parts(settings: StoreSettings) -> AsyncIterator[Parts]:
+    events = connect_redis(settings.events_url.get_secret_value())
+    broker = connect_redis(settings.broker_url.get_secret_value())
+    try:
+        async with open_pool(settings.database_url.get_secret_value(), size=settings.database_pool_size) as pool:
+            yield Parts(settings=settings, pool=pool, events=events, broker=broker, metrics=StoreMetrics())
+    finally:
+        await events.aclose()
+        await broker.aclose()
+
+
+@asynccontextmanager
+async def _sender(parts: Parts) -> AsyncIterator[CommandSender]:
+    sender = CommandSender(create_celery_app(parts.settings.broker_url.get_secret_value()), source=parts.source)
+    try:
+        yield sender
+    finally:
+        sender.close()
+
+
+def _checks(parts: Parts) -> dict[str, Check]:
+    async def postgres() -> None:
+        await fetch_rows(parts.pool, "SELECT 1")
+
+    async def events() -> None:
+        await parts.events.ping()
+
+    async def broker() -> None:
+        await parts.broker.ping()
+
+    return {"postgres": postgres, "events": events, "broker": broker}
+
+
+def _dispatcher(parts: Parts, sender: CommandSender) -> Dispatcher:
+    settings = parts.settings
+    limits = DispatchLimits(
+        claim_fetches=settings.dispatch_claim_fetches,
+        batch_fetches=settings.dispatch_batch_fetches,
+        rounds=settings.dispatch_rounds,
+        poll_seconds=settings.dispatch_poll_ms / 1000,
+    )
+    lease = Lease(margin_seconds=settings.lease_margin_seconds, abandon_after_dispatches=settings.abandon_after_dispatches)
+    return Dispatcher(pool=parts.pool, broker=parts.broker, sender=sender, limits=limits, lease=lease, metrics=parts.metrics)
+
+
+def _ingests(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> tuple[list[Loop], list[StreamMember]]:
+    settings = parts.settings
+    accepted = _member(parts, ACCEPTED_STREAM, count=settings.ingest_batch_entries)
+    attempted = _member(parts, ATTEMPTED_STREAM, count=settings.record_batch_entries)
+    accept = AcceptHandler(metrics=parts.metrics, wake_dispatcher=dispatcher.wake.set)
+    record = RecordHandler(
+        metrics=parts.metrics,
+        source=parts.source,
+        jitter=random.SystemRandom().random,
+        wake_dispatcher=dispatcher.wake.set,
+        wake_relay=relay.wake.set,
+    )
+    return [_ingest(parts, accepted, accept), _ingest(parts, attempted, record)], [accepted, attempted]
+
+
+def _ingest(parts: Parts, member: StreamMember, handler: Handler[Data]) -> Loop:
+    return Ingest(
+        redis=parts.events,
+        member=member,
+        pool=parts.pool,
+        handler=handler,
+        metrics=parts.metrics,
+        takeover_idle_ms=parts.settings.takeover_idle_ms,
+    )
+
+
+def _member(parts: Parts, stream: str, *, count: int) -> StreamMember:
+    return StreamMember(
+        parts.events,
+        stream=stream,
+        group=STORE_GROUP,
+        name=f"store-{parts.settings.instance}",
+        count=count,
+        block_ms=BLOCK_MILLISECONDS,
+    )
+
+
+def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
+    settings = parts.settings
+    return [
+        Abandoner(
+            pool=parts.pool, after_dispatches=settings.abandon_after_dispatches, source=parts.source, metrics=parts.metrics
+        ),
+        StreamTrimmer(
+            redis=parts.events,
+            clock=utc_now,
+            accepted_retention_seconds=settings.accepted_retention_seconds,
+            feed_retention_seconds=settings.feed_retention_seconds,
+        ),
+        Census(pool=parts.pool, redis=parts.events, members=members, metrics=parts.metrics),
+    ]
+
+
+def _api_server(parts: Parts, dispatcher: Dispatcher) -> uvicorn.Server:
+    settings = parts.settings
+    access = Access(
+        pool=parts.pool,
+        token=settings.store_token.get_secret_value(),
+        upload_limit_bytes=settings.content_upload_limit_bytes,
+        has_fetcher=lambda: dispatcher.has_fetcher,
+    )
+    config = uvicorn.Config(
+        create_app(access),
+        host=settings.store_bind,
+        port=settings.store_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+        limit_concurrency=1000,
+    )
+    return uvicorn.Server(config)

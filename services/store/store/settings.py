@@ -1,0 +1,61 @@
+"""Every setting of the store, with its unit, and the cross-checks that refuse to start on a contradiction."""
+
+from common.chassis.settings import ServiceSettings
+from common.contracts.fetches import BODY_LIMIT_BYTES
+from pydantic import Field, SecretStr
+
+
+class StoreSettings(ServiceSettings):
+    """The store's settings; names in the environment carry the prefix `FETCHWORK_`."""
+
+    database_url: SecretStr = Field(description="Postgres, as postgresql://user:password@host:port/database.")
+    broker_url: SecretStr = Field(description="URL of the broker Redis.")
+    store_bind: str = Field(default="127.0.0.1", description="Address of the internal API.")
+    store_port: int = Field(ge=0, le=65535, description="Port of the internal API.")
+    migrate_on_start: bool = Field(default=True, description="Bring the schema up to date before serving.")
+    database_pool_size: int = Field(default=12, ge=4, le=100, description="Connections to Postgres at most.")
+    ingest_batch_entries: int = Field(default=200, ge=1, le=2000, description="Accepted entries in one transaction at most.")
+    record_batch_entries: int = Field(default=100, ge=1, le=500, description="Attempts in one transaction at most.")
+    takeover_idle_ms: int = Field(
+        default=30_000, ge=500, le=600_000, description="Entries of another store left idle this long are taken over."
+    )
+    dispatch_claim_fetches: int = Field(default=256, ge=1, le=2000, description="Fetches claimed in one transaction at most.")
+    dispatch_batch_fetches: int = Field(default=50, ge=1, le=500, description="Fetches in one command at most.")
+    dispatch_rounds: float = Field(default=2.0, ge=1, le=10, description="Leased fetches at most, as a multiple of worker slots.")
+    dispatch_poll_ms: int = Field(
+        default=100, ge=10, le=5000, description="How often to look for due work when nothing wakes us."
+    )
+    lease_margin_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=600,
+        description="Added to a fetch's own timeout to make its lease: waiting for a slot, and reporting.",
+    )
+    abandon_after_dispatches: int = Field(
+        default=5, ge=1, le=100, description="Dispatches without any outcome after which a fetch fails as abandoned."
+    )
+    accepted_retention_seconds: float = Field(
+        default=3600, ge=0, le=604_800, description="How long acknowledged accept events stay in the stream."
+    )
+    feed_retention_seconds: float = Field(
+        default=86_400, ge=60, le=2_592_000, description="How long the public feed reaches back."
+    )
+    content_upload_limit_bytes: int = Field(
+        default=BODY_LIMIT_BYTES + 1024 * 1024, ge=1024, description="Largest compressed body accepted at the content endpoint."
+    )
+
+    def faults(self) -> list[str]:
+        """Contradictions between settings, as sentences."""
+        return [sentence for is_wrong, sentence in self._rules() if is_wrong]
+
+    def _rules(self) -> list[tuple[bool, str]]:
+        return [
+            (
+                self.events_url.get_secret_value() == self.broker_url.get_secret_value(),
+                "FETCHWORK_EVENTS_URL and FETCHWORK_BROKER_URL name one Redis; events must last and the broker may be wiped.",
+            ),
+            (
+                self.dispatch_batch_fetches > self.dispatch_claim_fetches,
+                "FETCHWORK_DISPATCH_BATCH_FETCHES exceeds FETCHWORK_DISPATCH_CLAIM_FETCHES; a command holds one claim at most.",
+            ),
+        ]

@@ -1,0 +1,114 @@
+-- The ledger: what was accepted and what became of it.
+
+-- name: fetches_accept
+-- New fetches enter the ledger, the queue and the count in one statement; ids already known change nothing.
+WITH given AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::real[], $7::real[])
+        AS given (id, host, request, traceparent, accepted_at, timeout_seconds, delay_seconds)
+), accepted AS (
+    INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at)
+    SELECT id, host, request, traceparent, accepted_at, coalesce($8::timestamptz, now())
+    FROM given
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), queued AS (
+    INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds)
+    SELECT given.id, given.host,
+           coalesce($8::timestamptz, now()) + make_interval(secs => given.delay_seconds),
+           CASE WHEN given.delay_seconds > 0 THEN 'delay' ELSE 'queue' END,
+           given.timeout_seconds
+    FROM given
+    JOIN accepted USING (id)
+), counted AS (
+    INSERT INTO fetch_counts AS counts (shard, name, fetches)
+    SELECT pg_backend_pid() % 64, 'accepted', count(*)
+    FROM accepted
+    HAVING count(*) > 0
+    ON CONFLICT (shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
+)
+SELECT count(*) AS accepted
+FROM accepted;
+
+-- name: fetches_known
+-- Which of these ids the ledger has.
+SELECT id
+FROM fetches
+WHERE id = ANY($1::uuid[]);
+
+-- name: fetches_finish
+-- Fetches reach a terminal status, leave the queue and are counted. A fetch that already is terminal stays as it is.
+WITH given AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::jsonb[], $5::text[], $6::text[], $7::bytea[], $8::text[], $9::text[])
+        AS given (id, status, response_status, response_headers, media_type, final_url, content_digest, error_type, error_detail)
+), finished AS (
+    UPDATE fetches
+    SET status = given.status,
+        finished_at = coalesce($10::timestamptz, now()),
+        response_status = given.response_status,
+        response_headers = given.response_headers,
+        media_type = given.media_type,
+        final_url = given.final_url,
+        content_digest = given.content_digest,
+        error_type = given.error_type,
+        error_detail = given.error_detail
+    FROM given
+    WHERE fetches.id = given.id
+      AND fetches.status = 'queued'
+    RETURNING fetches.id, fetches.status, fetches.finished_at, fetches.request ->> 'url' AS url,
+              fetches.response_status, fetches.error_type, fetches.traceparent
+), left_queue AS (
+    DELETE FROM fetch_queue
+    USING finished
+    WHERE fetch_queue.id = finished.id
+), counted AS (
+    INSERT INTO fetch_counts AS counts (shard, name, fetches)
+    SELECT pg_backend_pid() % 64, status, count(*)
+    FROM finished
+    GROUP BY status
+    ORDER BY status
+    ON CONFLICT (shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
+)
+SELECT id, status, finished_at, url, response_status, error_type, traceparent
+FROM finished;
+
+-- name: fetches_read
+-- One fetch as a reader sees it; its queue row, while it has one, knows whether it runs and what it waits for.
+SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method' AS method,
+       CASE
+           WHEN queue.state = 'running' AND queue.run_at > coalesce($2::timestamptz, now()) THEN 'running'
+           ELSE fetches.status
+       END AS status,
+       fetches.accepted_at, fetches.finished_at, queue.waiting, queue.run_at,
+       queue.run_at > coalesce($2::timestamptz, now()) AS is_later,
+       fetches.response_status, fetches.response_headers, fetches.media_type, fetches.final_url, fetches.content_digest,
+       contents.size_bytes, fetches.error_type, fetches.error_detail
+FROM fetches
+LEFT JOIN fetch_queue AS queue ON queue.id = fetches.id
+LEFT JOIN contents ON contents.digest = fetches.content_digest
+WHERE fetches.id = $1;
+
+-- name: fetches_counts
+-- Fetches ever accepted and ever finished by status, over all shards.
+SELECT name, sum(fetches)::bigint AS fetches
+FROM fetch_counts
+GROUP BY name;
+
+-- name: attempts_insert
+-- Attempts are recorded once and never change.
+INSERT INTO attempts (fetch_id, number, worker, outcome, error_type, response_status, started_at, finished_at, evidence)
+SELECT *
+FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::timestamptz[], $8::timestamptz[],
+            $9::jsonb[])
+ON CONFLICT (fetch_id, number) DO NOTHING
+RETURNING outcome;
+
+-- name: attempts_of_fetch
+-- All attempts of one fetch, in order.
+SELECT number, outcome, error_type, response_status, started_at, finished_at, evidence
+FROM attempts
+WHERE fetch_id = $1
+ORDER BY number;

@@ -1,0 +1,110 @@
+-- The ledger of fetches, the queue of due work, attempts, content, the outbox and dead letters.
+
+CREATE TABLE contents (
+    digest           bytea       NOT NULL,
+    size_bytes       bigint      NOT NULL,
+    compressed_bytes bigint      NOT NULL,
+    body             bytea       NOT NULL,
+    created_at       timestamptz NOT NULL,
+    CONSTRAINT contents_pkey PRIMARY KEY (digest),
+    CONSTRAINT contents_digest_is_sha256 CHECK (octet_length(digest) = 32),
+    CONSTRAINT contents_compressed_bytes_is_true CHECK (compressed_bytes = octet_length(body)),
+    CONSTRAINT contents_size_bytes_is_positive CHECK (size_bytes > 0)
+);
+
+-- Bodies are zstd already: compressing them again would only cost time.
+ALTER TABLE contents ALTER COLUMN body SET STORAGE EXTERNAL;
+
+CREATE TABLE fetches (
+    id               uuid        NOT NULL,
+    host             text        NOT NULL,
+    request          jsonb       NOT NULL,
+    traceparent      text,
+    status           text        NOT NULL DEFAULT 'queued',
+    accepted_at      timestamptz NOT NULL,
+    ingested_at      timestamptz NOT NULL,
+    finished_at      timestamptz,
+    response_status  integer,
+    response_headers jsonb,
+    media_type       text,
+    final_url        text,
+    content_digest   bytea,
+    error_type       text,
+    error_detail     text,
+    CONSTRAINT fetches_pkey PRIMARY KEY (id),
+    CONSTRAINT fetches_content_digest_fkey FOREIGN KEY (content_digest) REFERENCES contents (digest),
+    CONSTRAINT fetches_status_is_known CHECK (status IN ('queued', 'succeeded', 'failed', 'cancelled', 'expired')),
+    CONSTRAINT fetches_terminal_is_finished CHECK ((status = 'queued') = (finished_at IS NULL)),
+    CONSTRAINT fetches_succeeded_has_response CHECK ((status = 'succeeded') = (response_status IS NOT NULL)),
+    CONSTRAINT fetches_failed_has_error CHECK ((status = 'failed') = (error_type IS NOT NULL)),
+    CONSTRAINT fetches_content_needs_response CHECK (content_digest IS NULL OR response_status IS NOT NULL)
+);
+
+CREATE TABLE attempts (
+    fetch_id        uuid        NOT NULL,
+    number          integer     NOT NULL,
+    worker          text        NOT NULL,
+    outcome         text        NOT NULL,
+    error_type      text,
+    response_status integer,
+    started_at      timestamptz NOT NULL,
+    finished_at     timestamptz NOT NULL,
+    evidence        jsonb       NOT NULL,
+    CONSTRAINT attempts_pkey PRIMARY KEY (fetch_id, number),
+    CONSTRAINT attempts_fetch_id_fkey FOREIGN KEY (fetch_id) REFERENCES fetches (id) ON DELETE CASCADE,
+    CONSTRAINT attempts_number_starts_at_one CHECK (number >= 1)
+);
+
+-- Holds exactly the fetches that are not terminal. run_at is when a fetch is due, or when its lease ends.
+CREATE TABLE fetch_queue (
+    id              uuid        NOT NULL,
+    host            text        NOT NULL,
+    run_at          timestamptz NOT NULL,
+    state           text        NOT NULL DEFAULT 'queued',
+    waiting         text        NOT NULL,
+    dispatch_seq    integer     NOT NULL DEFAULT 0,
+    unanswered      integer     NOT NULL DEFAULT 0,
+    attempts        integer     NOT NULL DEFAULT 0,
+    timeout_seconds real        NOT NULL,
+    dispatched_at   timestamptz,
+    CONSTRAINT fetch_queue_pkey PRIMARY KEY (id),
+    CONSTRAINT fetch_queue_id_fkey FOREIGN KEY (id) REFERENCES fetches (id) ON DELETE CASCADE,
+    CONSTRAINT fetch_queue_state_is_known CHECK (state IN ('queued', 'running')),
+    CONSTRAINT fetch_queue_waiting_is_known CHECK (waiting IN ('queue', 'delay', 'retry')),
+    CONSTRAINT fetch_queue_running_was_dispatched CHECK (state = 'queued' OR dispatched_at IS NOT NULL),
+    CONSTRAINT fetch_queue_unanswered_within_dispatches CHECK (unanswered BETWEEN 0 AND dispatch_seq)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX fetch_queue_due ON fetch_queue (run_at, id);
+CREATE INDEX fetch_queue_leased ON fetch_queue (run_at) WHERE state = 'running';
+
+-- Events committed with the change that caused them; the relay sends and deletes them.
+CREATE TABLE outbox (
+    id         bigint      GENERATED ALWAYS AS IDENTITY,
+    event      text        NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT outbox_pkey PRIMARY KEY (id)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+
+-- Messages that cannot be applied, with their bytes and the reason, so that nothing is dropped silently.
+CREATE TABLE dead_letters (
+    id         bigint      GENERATED ALWAYS AS IDENTITY,
+    stream     text        NOT NULL,
+    entry_id   text        NOT NULL,
+    event      bytea       NOT NULL,
+    body       bytea,
+    reason     text        NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT dead_letters_pkey PRIMARY KEY (id),
+    CONSTRAINT dead_letters_entry_once UNIQUE (stream, entry_id)
+);
+
+-- How many fetches were accepted and how many reached each terminal status, summed over shards, so that
+-- connections do not queue for one row. Written in the transaction that changes the ledger.
+CREATE TABLE fetch_counts (
+    shard   integer NOT NULL,
+    name    text    NOT NULL,
+    fetches bigint  NOT NULL,
+    CONSTRAINT fetch_counts_pkey PRIMARY KEY (shard, name),
+    CONSTRAINT fetch_counts_name_is_known CHECK (name IN ('accepted', 'succeeded', 'failed', 'cancelled', 'expired'))
+) WITH (fillfactor = 50);

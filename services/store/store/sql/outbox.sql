@@ -1,0 +1,30 @@
+-- Events that leave after commit, and messages that could not be applied.
+
+-- name: outbox_insert
+-- Queue events for the relay, in the transaction of the change they tell of.
+INSERT INTO outbox (event, created_at)
+SELECT event, coalesce($2::timestamptz, now())
+FROM unnest($1::text[]) AS given (event);
+
+-- name: outbox_oldest
+-- The oldest unsent events.
+SELECT id, event
+FROM outbox
+ORDER BY id
+LIMIT $1::bigint;
+
+-- name: outbox_delete
+-- Sent events leave.
+DELETE FROM outbox
+WHERE id = ANY($1::bigint[]);
+
+-- name: dead_letters_insert
+-- Park a message with its bytes; a second delivery of the same entry changes nothing.
+INSERT INTO dead_letters (stream, entry_id, event, body, reason, created_at)
+VALUES ($1, $2, $3, $4, $5, now())
+ON CONFLICT (stream, entry_id) DO NOTHING;
+
+-- name: dead_letters_count
+-- How many messages are parked.
+SELECT count(*) AS parked
+FROM dead_letters;

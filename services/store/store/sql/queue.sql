@@ -1,0 +1,106 @@
+-- The queue of due work. One column, run_at, serves first dispatch, delay, retry and the end of a lease.
+
+-- name: queue_claim
+-- Lease what is due, oldest first, skipping rows that another dispatcher holds, and never more than $2 leased at once.
+-- A lease lasts the fetch's own timeout plus a margin, and longer after each dispatch that nobody answered, so that
+-- busy workers are not mistaken for dead ones again and again.
+WITH leased AS (
+    SELECT count(*) AS fetches
+    FROM fetch_queue
+    WHERE state = 'running'
+      AND run_at > coalesce($5::timestamptz, now())
+), due AS (
+    SELECT id, run_at
+    FROM fetch_queue
+    WHERE run_at <= coalesce($5::timestamptz, now())
+      AND unanswered < $3::integer
+    ORDER BY run_at, id
+    LIMIT greatest(0, least($1::bigint, $2::bigint - (SELECT fetches FROM leased)))
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE fetch_queue AS queue
+    SET state = 'running',
+        waiting = 'queue',
+        run_at = coalesce($5::timestamptz, now())
+            + make_interval(secs => (queue.timeout_seconds + $4::real) * (1 + queue.unanswered)),
+        dispatched_at = coalesce($5::timestamptz, now()),
+        dispatch_seq = queue.dispatch_seq + 1,
+        unanswered = queue.unanswered + 1
+    FROM due
+    WHERE queue.id = due.id
+    RETURNING queue.id, queue.dispatch_seq, queue.unanswered, queue.run_at AS lease_ends_at,
+              extract(epoch FROM coalesce($5::timestamptz, now()) - due.run_at)::float8 AS waited_seconds
+)
+SELECT claimed.id, claimed.dispatch_seq, claimed.unanswered, claimed.lease_ends_at, claimed.waited_seconds,
+       fetches.request, fetches.traceparent
+FROM claimed
+JOIN fetches ON fetches.id = claimed.id
+ORDER BY claimed.id;
+
+-- name: queue_release
+-- A dispatch that did not leave is taken back: due at once, and not counted as unanswered.
+UPDATE fetch_queue AS queue
+SET state = 'queued',
+    run_at = coalesce($3::timestamptz, now()),
+    unanswered = queue.unanswered - 1
+FROM unnest($1::uuid[], $2::integer[]) AS given (id, dispatch_seq)
+WHERE queue.id = given.id
+  AND queue.dispatch_seq = given.dispatch_seq
+  AND queue.state = 'running';
+
+-- name: queue_end_leases
+-- The broker was wiped: every command sent before $1 may be gone, so its lease ends now.
+UPDATE fetch_queue
+SET run_at = $1::timestamptz
+WHERE state = 'running'
+  AND run_at > $1::timestamptz
+  AND dispatched_at <= $1::timestamptz;
+
+-- name: queue_lock_pending
+-- Lock what `record` is about to change, in id order so that two recorders cannot deadlock.
+SELECT queue.id, queue.state, queue.dispatch_seq, queue.attempts,
+       (fetches.request -> 'retries' ->> 'max')::integer AS retries_max,
+       (fetches.request -> 'retries' ->> 'backoff_seconds')::float8 AS backoff_seconds
+FROM fetch_queue AS queue
+JOIN fetches ON fetches.id = queue.id
+WHERE queue.id = ANY($1::uuid[])
+ORDER BY queue.id
+FOR UPDATE OF queue;
+
+-- name: queue_retry
+-- Attempts were answered and shall be made again after a wait.
+UPDATE fetch_queue AS queue
+SET state = 'queued',
+    waiting = 'retry',
+    run_at = coalesce($3::timestamptz, now()) + make_interval(secs => given.delay_seconds),
+    attempts = queue.attempts + 1,
+    unanswered = 0
+FROM unnest($1::uuid[], $2::float8[]) AS given (id, delay_seconds)
+WHERE queue.id = given.id;
+
+-- name: queue_find_abandoned
+-- Fetches dispatched $1 times without an answer, whose last lease has ended.
+SELECT id
+FROM fetch_queue
+WHERE run_at <= coalesce($3::timestamptz, now())
+  AND unanswered >= $1::integer
+ORDER BY run_at, id
+LIMIT $2::bigint
+FOR UPDATE SKIP LOCKED;
+
+-- name: queue_running
+-- How many fetches are leased now, and how long the oldest due one has waited.
+SELECT (SELECT count(*) FROM fetch_queue WHERE state = 'running' AND run_at > now()) AS running,
+       (SELECT extract(epoch FROM now() - run_at)::float8 FROM fetch_queue WHERE run_at <= now() ORDER BY run_at LIMIT 1)
+           AS oldest_seconds;
+
+-- name: queue_conservation
+-- Accepted, finished and pending fetches in one snapshot; counting the pending ones reads the whole queue.
+SELECT coalesce(sum(fetches) FILTER (WHERE name = 'accepted'), 0)::bigint AS accepted,
+       coalesce(sum(fetches) FILTER (WHERE name <> 'accepted'), 0)::bigint AS finished,
+       (SELECT count(*) FROM fetch_queue) AS pending
+FROM fetch_counts;
+
+-- name: queue_now
+-- Postgres's own time, which every decision about due work follows.
+SELECT now() AS now;

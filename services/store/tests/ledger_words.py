@@ -1,0 +1,76 @@
+"""Short ways to make the values that the store's tests speak of."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from common.contracts.catalog import FETCH_ACCEPTED, FETCH_ATTEMPTED
+from common.contracts.envelope import Envelope
+from common.contracts.fetches import (
+    AcceptedFetch,
+    BodyReference,
+    ErrorType,
+    FetchAttempted,
+    FetchError,
+    FetchesAccepted,
+    FetchRequest,
+    Outcome,
+    OutcomeKind,
+    ResponseHead,
+)
+from common.ids import new_fetch_id
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    """A moment, `seconds` after the tests' beginning of time."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def accepted(fetches: int = 1, *, host: str = "a.test", **request: Any) -> Envelope[FetchesAccepted]:
+    """A `fetch.accepted.v1` of so many fetches."""
+    return wrap_accepted(
+        [
+            AcceptedFetch(
+                id=new_fetch_id(), host=host, accepted_at=NOW, request=FetchRequest(url=f"http://{host}/{number}", **request)
+            )
+            for number in range(fetches)
+        ]
+    )
+
+
+def wrap_accepted(fetches: list[AcceptedFetch]) -> Envelope[FetchesAccepted]:
+    """An envelope around accepted fetches."""
+    data = FetchesAccepted(fetches=tuple(fetches))
+    return Envelope[FetchesAccepted].wrap(
+        data, type=FETCH_ACCEPTED, source="gateway/test", subject="s", now=NOW, traceparent=None
+    )
+
+
+def wrap_attempted(attempted: FetchAttempted) -> Envelope[FetchAttempted]:
+    """An envelope around one attempt."""
+    return Envelope[FetchAttempted].wrap(
+        attempted, type=FETCH_ATTEMPTED, source="fetcher/test", subject=str(attempted.id), now=NOW, traceparent=None
+    )
+
+
+def attempted(fetch_id: UUID, outcome: Outcome, *, dispatch_seq: int = 1) -> FetchAttempted:
+    """One attempt of one second, ending in `outcome`."""
+    return FetchAttempted(
+        id=fetch_id, dispatch_seq=dispatch_seq, worker="w", started_at=at(0), finished_at=at(1), outcome=outcome
+    )
+
+
+def fetched(status: int = 200, *, body: BodyReference | None = None, is_retryable: bool = False) -> Outcome:
+    """The outcome of an attempt that got a response."""
+    headers = (("content-type", "text/plain"),)
+    response = ResponseHead(status=status, headers=headers, media_type="text/plain", final_url="http://a.test/0")
+    return Outcome(kind=OutcomeKind.FETCHED, response=response, body=body, is_retryable=is_retryable)
+
+
+def failed(*, error: ErrorType = ErrorType.CONNECT, is_retryable: bool = True, not_before: datetime | None = None) -> Outcome:
+    """The outcome of an attempt that got none."""
+    return Outcome(
+        kind=OutcomeKind.FAILED, error=FetchError(type=error, detail="d"), is_retryable=is_retryable, not_before=not_before
+    )

@@ -1,0 +1,83 @@
+"""The internal API as its two callers use it, over a real database."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx2
+import pytest
+import zstandard
+from ledger_words import accepted, at
+from store.api.access import Access
+from store.app import create_app
+from store.database import Pool, fetch_rows, in_transaction
+from store.fetches.accept import accept
+
+TOKEN = "a-token-of-services"
+BODY = b"x" * 5000
+
+
+@pytest.fixture
+async def client(pool: Pool) -> AsyncIterator[httpx2.AsyncClient]:
+    """A caller that knows the token."""
+    app = create_app(Access(pool=pool, token=TOKEN, upload_limit_bytes=10_000, has_fetcher=lambda: True))
+    transport = httpx2.ASGITransport(app=app)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://store", headers=headers) as opened:
+        yield opened
+
+
+def _digest(body: bytes) -> str:
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+async def _put(client: httpx2.AsyncClient, digest: str, body: bytes, *, size: int = len(BODY)) -> int:
+    headers = {"X-Content-Size-Bytes": str(size)}
+    return (await client.put(f"/internal/v1/contents/{digest}", content=body, headers=headers)).status_code
+
+
+async def test_an_upload_is_kept_once(client: httpx2.AsyncClient, pool: Pool) -> None:
+    for _ in range(2):
+        assert await _put(client, _digest(BODY), zstandard.compress(BODY)) == 204
+    rows = await fetch_rows(pool, "SELECT size_bytes, body FROM contents")
+    assert [(row["size_bytes"], zstandard.decompress(row["body"])) for row in rows] == [(len(BODY), BODY)]
+
+
+@pytest.mark.parametrize(
+    ("body", "size"),
+    [
+        (zstandard.compress(b"other bytes"), 11),
+        (zstandard.compress(BODY), len(BODY) - 1),
+        (zstandard.compress(BODY), len(BODY) + 1),
+        (b"not zstd", len(BODY)),
+        (b"", len(BODY)),
+    ],
+)
+async def test_an_upload_that_is_not_what_it_says_is_refused(
+    client: httpx2.AsyncClient, pool: Pool, body: bytes, size: int
+) -> None:
+    assert await _put(client, _digest(BODY), body, size=size) == 422
+    assert await fetch_rows(pool, "SELECT 1 FROM contents") == []
+
+
+async def test_an_upload_over_the_limit_is_refused(client: httpx2.AsyncClient) -> None:
+    assert await _put(client, _digest(BODY), b"x" * 10_001) == 413
+
+
+async def test_a_fetch_is_read_and_an_unknown_one_is_not(client: httpx2.AsyncClient, pool: Pool) -> None:
+    event = accepted(1)
+    await in_transaction(pool, lambda connection: accept(connection, [event], now=at(0)))
+    answer = await client.get(f"/internal/v1/fetches/{event.data.fetches[0].id}")
+    assert answer.status_code == 200 and answer.json()["url"] == "http://a.test/0"
+    assert (await client.get(f"/internal/v1/fetches/{event.data.fetches[0].id}/content")).status_code == 204
+    assert (await client.get(f"/internal/v1/fetches/{uuid4()}")).status_code == 404
+    assert (await client.get(f"/internal/v1/fetches/{uuid4()}/content")).status_code == 404
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer wrong", TOKEN])
+async def test_nobody_gets_in_without_the_token(client: httpx2.AsyncClient, authorization: str) -> None:
+    headers = {"Authorization": authorization}
+    assert (await client.get(f"/internal/v1/fetches/{uuid4()}", headers=headers)).status_code == 401
+    digest = _digest(BODY)
+    upload = await client.put(f"/internal/v1/contents/{digest}", content=b"", headers={**headers, "X-Content-Size-Bytes": "1"})
+    assert upload.status_code == 401

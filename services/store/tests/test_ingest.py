@@ -1,0 +1,185 @@
+"""From a real stream to a real ledger: crashes, take-over, poison and skew."""
+
+import json
+
+import pytest
+from common.streams.consumer import StreamMember
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, INGESTING_HASH, STORE_GROUP
+from common.streams.publisher import Publication, publish
+from common.streams.trim import trim_acknowledged
+from ledger_words import accepted, attempted, fetched, wrap_attempted
+from redis.asyncio import Redis
+from store.consumer import Ingest
+from store.database import Pool, fetch_rows, in_transaction, open_pool
+from store.errors import DatabaseUnavailable
+from store.fetches.accept import accept
+from store.handlers import AcceptHandler, RecordHandler
+from store.metrics import StoreMetrics
+
+NOT_YET_MS = 60_000
+
+
+class Bench:
+    """One store's accept and record loops over a real Redis and a real Postgres."""
+
+    def __init__(self, redis: Redis, pool: Pool, *, name: str = "store-0", takeover_idle_ms: int = NOT_YET_MS) -> None:
+        self.metrics = StoreMetrics()
+        self.woken = 0
+        accept_handler = AcceptHandler(metrics=self.metrics, wake_dispatcher=self._wake)
+        record_handler = RecordHandler(
+            metrics=self.metrics, source="store/t", jitter=lambda: 1.0, wake_dispatcher=self._wake, wake_relay=self._wake
+        )
+        self.accept_member = StreamMember(redis, stream=ACCEPTED_STREAM, group=STORE_GROUP, name=name, count=10, block_ms=50)
+        self.record_member = StreamMember(redis, stream=ATTEMPTED_STREAM, group=STORE_GROUP, name=name, count=10, block_ms=50)
+        self.accept = Ingest(
+            redis=redis,
+            member=self.accept_member,
+            pool=pool,
+            handler=accept_handler,
+            metrics=self.metrics,
+            takeover_idle_ms=takeover_idle_ms,
+        )
+        self.record = Ingest(
+            redis=redis,
+            member=self.record_member,
+            pool=pool,
+            handler=record_handler,
+            metrics=self.metrics,
+            takeover_idle_ms=takeover_idle_ms,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def parked(self, stream: str) -> float:
+        return self.metrics.registry.get_sample_value("fetchwork_dead_letters_total", {"stream": stream}) or 0.0
+
+
+async def _fetches(pool: Pool) -> int:
+    return int((await fetch_rows(pool, "SELECT count(*) FROM fetches"))[0][0])
+
+
+async def _pending(redis: Redis, stream: str) -> int:
+    return int((await redis.xpending(stream, STORE_GROUP))["pending"])
+
+
+async def test_an_accepted_event_reaches_the_ledger_and_is_acknowledged(events: Redis, pool: Pool) -> None:
+    bench, event = Bench(events, pool), accepted(3)
+    await events.hset(INGESTING_HASH, mapping={str(fetch.id): "1-1" for fetch in event.data.fetches})
+    await publish(events, ACCEPTED_STREAM, [Publication(event=event)])
+    await bench.accept.run_once()
+    assert await _fetches(pool) == 3
+    assert await _pending(events, ACCEPTED_STREAM) == 0
+    assert await events.hlen(INGESTING_HASH) == 0
+    assert await bench.accept_member.lag() == 0
+    assert bench.woken == 1
+
+
+async def test_events_older_than_the_group_are_read_too(events: Redis, pool: Pool) -> None:
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await Bench(events, pool).accept.run_once()
+    assert await _fetches(pool) == 1
+
+
+async def test_a_crash_before_the_acknowledgement_delivers_again_and_changes_nothing(events: Redis, pool: Pool) -> None:
+    event = accepted(2)
+    await publish(events, ACCEPTED_STREAM, [Publication(event=event)])
+    crashed = Bench(events, pool)
+    await crashed.accept_member.ensure_group()
+    assert len(await crashed.accept_member.read_new()) == 1
+    await in_transaction(pool, lambda connection: accept(connection, [event], now=None))  # committed, never acknowledged
+    await Bench(events, pool).accept.run_once()
+    assert await _fetches(pool) == 2
+    assert await _pending(events, ACCEPTED_STREAM) == 0
+
+
+async def test_entries_of_a_store_that_vanished_are_taken_over(events: Redis, pool: Pool) -> None:
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    gone = Bench(events, pool, name="store-gone")
+    await gone.accept_member.ensure_group()
+    await gone.accept_member.read_new()
+    await Bench(events, pool, takeover_idle_ms=0).accept.run_once()
+    assert await _fetches(pool) == 1
+
+
+async def test_nothing_is_acknowledged_while_the_database_is_away(events: Redis, database_url: str, pool: Pool) -> None:
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    async with open_pool(database_url, size=4) as closing:
+        bench = Bench(events, closing)
+        await closing.close()
+        with pytest.raises(DatabaseUnavailable):
+            await bench.accept.run_once()
+    assert await _pending(events, ACCEPTED_STREAM) == 1
+    await Bench(events, pool).accept.run_once()
+    assert await _fetches(pool) == 1
+
+
+async def test_poison_is_parked_with_its_bytes_and_its_neighbours_are_stored(events: Redis, pool: Pool) -> None:
+    bench = Bench(events, pool)
+    await events.xadd(ACCEPTED_STREAM, {"event": b"\x00\xffnot json"})
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await events.xadd(ACCEPTED_STREAM, {"other": b"no event at all"})
+    await events.xadd(ACCEPTED_STREAM, {"event": json.dumps({"id": "1", "source": "s", "type": "fetch.accepted.v9"})})
+    await bench.accept.run_once()
+    assert await _fetches(pool) == 1
+    assert await _pending(events, ACCEPTED_STREAM) == 0
+    assert bench.parked(ACCEPTED_STREAM) == 3
+    rows = await fetch_rows(pool, "SELECT event, reason FROM dead_letters ORDER BY id")
+    assert sorted(row["reason"].partition(":")[0] for row in rows) == ["undecodable", "undecodable", "unknown_type"]
+    assert b"\x00\xffnot json" in [row["event"] for row in rows]
+
+
+async def test_what_the_database_refuses_is_parked_alone(events: Redis, pool: Pool) -> None:
+    """A NUL cannot be stored in jsonb: only that event is refused, not the batch it came with."""
+    bench = Bench(events, pool)
+    bad = accepted(1)
+    text = bad.model_dump_json().replace("http://a.test/0", "http://a.test/\\u0000")
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await events.xadd(ACCEPTED_STREAM, {"event": text})
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await bench.accept.run_once()
+    assert await _fetches(pool) == 2
+    assert bench.parked(ACCEPTED_STREAM) == 1
+    assert await _pending(events, ACCEPTED_STREAM) == 0
+
+
+async def test_an_event_with_fields_of_a_newer_release_is_read(events: Redis, pool: Pool) -> None:
+    document = json.loads(accepted(1).model_dump_json())
+    document["dataschema"] = "later"
+    document["data"]["fetches"][0]["colour"] = "blue"
+    await events.xadd(ACCEPTED_STREAM, {"event": json.dumps(document)})
+    await Bench(events, pool).accept.run_once()
+    assert await _fetches(pool) == 1
+
+
+async def test_an_attempt_of_a_fetch_that_was_never_accepted_is_parked(events: Redis, pool: Pool) -> None:
+    bench = Bench(events, pool)
+    stranger = accepted(1).data.fetches[0].id
+    await publish(events, ATTEMPTED_STREAM, [Publication(event=wrap_attempted(attempted(stranger, fetched())))])
+    await bench.record.run_once()
+    assert bench.parked(ATTEMPTED_STREAM) == 1
+
+
+async def test_the_group_is_made_again_after_a_flush(events: Redis, pool: Pool) -> None:
+    bench = Bench(events, pool)
+    await bench.accept.run_once()
+    await events.flushall()
+    with pytest.raises(Exception, match="NOGROUP"):
+        await bench.accept.run_once()
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await bench.accept.run_once()
+    assert await _fetches(pool) == 1
+
+
+async def test_trimming_never_drops_an_unacknowledged_entry(events: Redis, pool: Pool) -> None:
+    member = Bench(events, pool).accept_member
+    await member.ensure_group()
+    for _ in range(5):
+        await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    entries = await member.read_new()
+    await member.acknowledge([entries[0].id, entries[1].id, entries[4].id])
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])  # not even delivered
+    far_future_ms = 2**45
+    assert await trim_acknowledged(events, ACCEPTED_STREAM, keep_after_ms=far_future_ms) == 2
+    assert [entry.id for entry in await member.read_own_pending("0")] == [entries[2].id, entries[3].id]
+    assert len(await member.read_new()) == 1

@@ -1,0 +1,71 @@
+"""The plans of the hot statements at size: rows are looked up by key, whatever the planner believes about statistics."""
+
+import re
+
+import pytest
+from store.database import Connection, Pool
+from store.queries import query
+
+ROWS = 40_000
+HOT = [
+    "fetches_accept",
+    "fetches_finish",
+    "fetches_read",
+    "attempts_insert",
+    "attempts_of_fetch",
+    "queue_claim",
+    "queue_lock_pending",
+    "queue_retry",
+    "queue_release",
+    "queue_find_abandoned",
+    "contents_insert",
+    "contents_of_fetch",
+]
+WHOLE_TABLE = re.compile(r"Seq Scan on (fetches|fetch_queue|attempts|contents)\b|Hash Join|Merge Join")
+
+FILL = f"""
+INSERT INTO fetches (id, host, request, accepted_at, ingested_at)
+SELECT gen_random_uuid(), 'h' || n % 50, '{{"url": "http://a.test/", "retries": {{"max": 2}}}}', now(), now()
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds)
+SELECT id, host, now() - interval '1 minute', 'queue', 30
+FROM fetches;
+INSERT INTO attempts (fetch_id, number, worker, outcome, started_at, finished_at, evidence)
+SELECT id, 1, 'w', 'fetched', now(), now(), '{{}}'
+FROM fetches;
+"""  # noqa: S608
+
+
+@pytest.fixture
+async def large(pool: Pool) -> Pool:
+    """Many rows, and no statistics about them."""
+    async with pool.acquire() as connection:
+        await connection.execute("ALTER TABLE fetches SET (autovacuum_enabled = false)")
+        await connection.execute(FILL)
+    return pool
+
+
+async def _plan(connection: Connection, name: str) -> str:
+    """The generic plan of a statement: the one that Postgres settles on after a few executions."""
+    await connection.execute(f"PREPARE looked_at AS {query(name)}")
+    await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    row = await connection.fetchrow("SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'looked_at'")
+    rows = await connection.fetch(f"EXPLAIN EXECUTE looked_at ({', '.join(['NULL'] * row[0])})")
+    await connection.execute("DEALLOCATE looked_at")
+    return "\n".join(line[0] for line in rows)
+
+
+async def test_no_hot_statement_reads_a_whole_table(large: Pool) -> None:
+    async with large.acquire() as connection, connection.transaction():
+        for name in HOT:
+            plan = await _plan(connection, name)
+            assert not WHOLE_TABLE.search(plan), f"{name}:\n{plan}"
+
+
+async def test_without_our_planner_settings_the_check_would_fail(large: Pool) -> None:
+    """The negative control: the same look at a default connection finds the plans that cost a factor of five."""
+    async with large.acquire() as connection, connection.transaction():
+        for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
+            await connection.execute(f"SET LOCAL {setting} = on")
+        plans = [await _plan(connection, name) for name in HOT]
+    assert any(WHOLE_TABLE.search(plan) for plan in plans)
