@@ -1,0 +1,86 @@
+"""The composition root of the gateway: builds its parts, its application and its server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+from common.chassis.build import VERSION
+from common.chassis.operations_port import serve_operations
+from common.clock import utc_now
+from common.streams.connection import connect_redis
+from fastapi import FastAPI
+
+from gateway.authentication import Authentication
+from gateway.body_limit import BodyLimit
+from gateway.dependencies import Means
+from gateway.metrics import GatewayMetrics
+from gateway.observation import Observation
+from gateway.problems import install_problems
+from gateway.publish import Publisher
+from gateway.routes import fetches, health, problems
+from gateway.settings import GatewaySettings
+from gateway.store_client import StoreClient
+
+GRACEFUL_SHUTDOWN_SECONDS = 10
+KEEP_ALIVE_SECONDS = 30
+
+log = structlog.get_logger()
+
+
+def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
+    """The public application over its parts."""
+    app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None)
+    app.state.means = means
+    for router in (fetches.router, health.router, problems.router):
+        app.include_router(router)
+    install_problems(app)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
+    app.add_middleware(Observation, metrics=means.metrics)  # added last: outermost
+    return app
+
+
+async def run_gateway(settings: GatewaySettings) -> None:
+    """Serve until told to stop; requests under way are finished first."""
+    async with (
+        _open_means(settings) as means,
+        serve_operations(
+            bind=settings.metrics_bind, port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks
+        ),
+    ):
+        config = uvicorn.Config(
+            create_app(means, settings),
+            host=settings.gateway_bind,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            limit_concurrency=settings.connections_limit,
+        )
+        log.info("gateway starting", port=settings.port)
+        await uvicorn.Server(config).serve()
+
+
+@asynccontextmanager
+async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
+    redis = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.accept_timeout_seconds)
+    store = StoreClient(
+        base_url=settings.store_url,
+        token=settings.store_token.get_secret_value(),
+        timeout_seconds=settings.store_timeout_seconds,
+    )
+    publisher = Publisher(
+        redis,
+        source=f"gateway/{settings.instance}",
+        clock=utc_now,
+        ingesting_limit=settings.ingesting_limit_fetches,
+        timeout_seconds=settings.accept_timeout_seconds,
+    )
+    try:
+        yield Means(publisher=publisher, store=store, metrics=GatewayMetrics(), clock=utc_now)
+    finally:
+        await store.close()
+        await redis.aclose()

@@ -1,0 +1,33 @@
+"""Who may ask: every path under /v1 needs a known API key, before any body is read."""
+
+import hashlib
+import hmac
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.problems import ProblemType, problem_response
+
+PROTECTED_PREFIX = "/v1/"
+
+
+class Authentication:
+    """ASGI middleware that refuses requests without the key. Compares digests, in constant time."""
+
+    def __init__(self, app: ASGIApp, *, api_key: str) -> None:
+        self._app = app
+        self._digest = hashlib.sha256(api_key.encode()).digest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401."""
+        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIX) or self._is_known(scope):
+            await self._app(scope, receive, send)
+            return
+        detail = "Send the header `Authorization: Bearer KEY` with a key of this deployment."
+        response = problem_response(ProblemType.UNAUTHENTICATED, detail, instance=scope["path"])
+        await response(scope, receive, send)
+
+    def _is_known(self, scope: Scope) -> bool:
+        values = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, key = (values[0] if len(values) == 1 else b"").partition(b" ")
+        is_equal = hmac.compare_digest(hashlib.sha256(key.strip()).digest(), self._digest)
+        return is_equal and scheme.lower() == b"bearer"

@@ -1,0 +1,53 @@
+"""Bound request bodies by the bytes that really arrive, whatever Content-Length says."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.problems import ProblemType, problem_response
+
+DISCARD_LIMIT_BYTES = 32 * 1024 * 1024
+"""How much of a body that is too large is read and thrown away, so that a client still sending can hear the answer."""
+
+
+class BodyLimit:
+    """ASGI middleware that reads a body up to `limit_bytes` and hands it on whole, or answers 413."""
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int) -> None:
+        self._app = app
+        self._limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its body in memory, or refuse it."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        body = await self._read(receive)
+        if body is None:
+            detail = f"The body may have {self._limit_bytes} bytes at most."
+            response = problem_response(
+                ProblemType.BODY_TOO_LARGE, detail, instance=scope["path"], headers={"Connection": "close"}
+            )
+            await response(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The whole body, or None when it is over the limit."""
+        body, received_bytes = bytearray(), 0
+        while received_bytes <= DISCARD_LIMIT_BYTES:
+            message = await receive()
+            chunk = message.get("body", b"")
+            received_bytes += len(chunk)
+            if received_bytes <= self._limit_bytes:
+                body += chunk
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                break
+        return bytes(body) if received_bytes <= self._limit_bytes else None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay

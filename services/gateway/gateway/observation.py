@@ -1,0 +1,71 @@
+"""See every request once: a span, a canonical log line, RED metrics, and a 500 that says nothing about its cause."""
+
+import time
+
+import structlog
+from common.chassis.telemetry import span
+from opentelemetry.trace import SpanKind
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.metrics import GatewayMetrics
+from gateway.problems import internal_problem
+
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"sandbox; default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+log = structlog.get_logger()
+
+
+class Observation:
+    """The outermost ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, *, metrics: GatewayMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, whatever happens inside, and tell of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+            await send(message)
+
+        method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
+        tracing = span(f"{method} request", kind=SpanKind.SERVER, traceparent=_parent(scope))
+        with self._metrics.in_progress.track_inprogress(), tracing as current:
+            try:
+                await self._app(scope, receive, send_and_note)
+            except Exception:
+                log.exception("request failed", method=method)
+                if not status:
+                    await internal_problem(scope["path"])(scope, receive, send_and_note)
+            route = _route(scope)
+            current.update_name(f"{method} {route}")
+            current.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+            self._note(method, route, status, time.perf_counter() - started)
+
+    def _note(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._metrics.requests.labels(method=method, route=route, status_class=f"{status // 100}xx").inc()
+        self._metrics.request_seconds.labels(route=route).observe(seconds)
+        log.info("request finished", method=method, route=route, status=status, seconds=round(seconds, 6))
+
+
+def _parent(scope: Scope) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, never the path: paths carry ids and whatever strangers type."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))

@@ -1,0 +1,91 @@
+"""Fetches: promise one, read one, read its content."""
+
+from typing import Annotated
+from uuid import UUID
+
+from common.chassis.telemetry import current_traceparent
+from common.contracts.fetches import AcceptedFetch, FetchStatus
+from common.contracts.views import FetchView, Waiting, WaitingReason
+from common.ids import new_fetch_id
+from common.urls import Target, read_url
+from fastapi import APIRouter, Header, Response
+
+from gateway.content import content_response
+from gateway.dependencies import Means, UseMeans
+from gateway.errors import StoreUnavailable
+from gateway.models import FetchDocument, FetchSubmission
+from gateway.problems import Problem, ProblemType
+
+router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
+
+
+@router.post("", status_code=202, operation_id="submitFetch")
+async def submit_fetch(submission: FetchSubmission, response: Response, means: UseMeans) -> FetchDocument:
+    """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read."""
+    target = read_url(submission.url)
+    assert isinstance(target, Target)  # the model refuses any other
+    fetch = AcceptedFetch(id=new_fetch_id(), host=target.host, accepted_at=means.clock(), request=submission)
+    await means.publisher.publish([fetch], traceparent=current_traceparent())
+    means.metrics.accepted.inc()
+    response.headers["Location"] = f"/v1/fetches/{fetch.id}"
+    response.headers["Retry-After"] = "1"
+    return FetchDocument.of(_queued(fetch))
+
+
+@router.get("/{fetch_id}", operation_id="getFetch")
+async def get_fetch(fetch_id: UUID, response: Response, means: UseMeans) -> FetchDocument:
+    """One fetch: where it is, and once it is finished what came of it."""
+    response.headers["Cache-Control"] = "no-cache"
+    return FetchDocument.of(await _find(fetch_id, means))
+
+
+@router.get("/{fetch_id}/content", operation_id="getFetchContent", response_class=Response)
+async def get_content(fetch_id: UUID, means: UseMeans, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """The stored bytes, as the origin meant them, never rendered by a browser on our origin."""
+    stored = await means.store.read_content(fetch_id)
+    if stored is None:
+        stored_view = await _find(fetch_id, means)
+        raise _without_content(stored_view.status)
+    if stored.status is not FetchStatus.SUCCEEDED:
+        raise _without_content(stored.status)
+    return content_response(fetch_id, stored, if_none_match=if_none_match)
+
+
+async def _find(fetch_id: UUID, means: Means) -> FetchView:
+    """The fetch from the ledger, or from the promises that have not reached it yet (P6).
+
+    A promise leaves Redis only after it is in the ledger, so one that is in neither at first is in the ledger by now.
+    """
+    try:
+        view = await means.store.read_fetch(fetch_id)
+    except StoreUnavailable:
+        promised = await means.publisher.find(fetch_id)
+        if promised is None:
+            raise
+        return _queued(promised)
+    if view is not None:
+        return view
+    promised = await means.publisher.find(fetch_id)
+    if promised is not None:
+        return _queued(promised)
+    view = await means.store.read_fetch(fetch_id)
+    if view is None:
+        raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
+    return view
+
+
+def _queued(fetch: AcceptedFetch) -> FetchView:
+    return FetchView(
+        id=fetch.id,
+        url=fetch.request.url,
+        method=fetch.request.method,
+        status=FetchStatus.QUEUED,
+        created_at=fetch.accepted_at,
+        waiting=Waiting(reason=WaitingReason.QUEUE),
+    )
+
+
+def _without_content(status: FetchStatus) -> Problem:
+    if not status.is_terminal:
+        return Problem(ProblemType.NOT_FINISHED, f"The fetch is {status}; its content comes when it has succeeded.")
+    return Problem(ProblemType.NO_CONTENT, f"The fetch is {status}; there is no response to show.")

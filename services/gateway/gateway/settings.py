@@ -1,0 +1,32 @@
+"""Every setting of the gateway, with its unit."""
+
+from common.chassis.settings import ServiceSettings
+from pydantic import Field, SecretStr
+
+
+class GatewaySettings(ServiceSettings):
+    """The gateway's settings; names in the environment carry the prefix `FETCHWORK_`."""
+
+    gateway_bind: str = Field(default="127.0.0.1", description="Address of the public API.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port of the public API.")
+    api_key: SecretStr = Field(min_length=8, description="The first API key.")
+    body_limit_bytes: int = Field(
+        default=64 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body of one fetch."
+    )
+    ingesting_limit_fetches: int = Field(
+        default=20_000,
+        ge=1,
+        le=10_000_000,
+        description="Fetches accepted but not yet in the ledger at most; above it we answer 503.",
+    )
+    accept_timeout_seconds: float = Field(
+        default=2.0, ge=0.1, le=30, description="How long a submission may wait for the events Redis."
+    )
+    store_timeout_seconds: float = Field(default=5.0, ge=0.1, le=60, description="How long a read may wait for the store.")
+    connections_limit: int = Field(
+        default=1000, ge=10, le=100_000, description="Requests under way at most; above it 503."
+    )
+
+    def faults(self) -> list[str]:
+        """Contradictions between settings, as sentences."""
+        return [] if self.store_url else ["FETCHWORK_STORE_URL is missing: the gateway reads through the store's internal API."]
