@@ -1,0 +1,137 @@
+"""Submitting: one durable event a promise, a problem document for anything else, and never half of one."""
+
+import json
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+from common.contracts.catalog import FETCH_ACCEPTED
+from common.contracts.envelope import Envelope
+from common.contracts.fetches import FetchesAccepted
+from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
+from gateway_words import KEY, assert_problem
+from redis.asyncio import Redis
+
+URL = "http://example.test/page?q=1"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def _events(redis: Redis) -> list[Envelope[FetchesAccepted]]:
+    return [Envelope[FetchesAccepted].model_validate_json(fields[b"event"]) for _, fields in await redis.xrange(ACCEPTED_STREAM)]
+
+
+async def test_a_promise_is_one_event_with_the_whole_request(client: httpx2.AsyncClient, events: Redis) -> None:
+    request = {"url": URL, "headers": {"Accept": "text/plain"}, "timeout_seconds": 5, "retries": {"max": 1}}
+    answer = await client.post("/v1/fetches", json=request, headers={"traceparent": TRACEPARENT})
+    assert answer.status_code == 202
+    document = answer.json()
+    assert answer.headers["location"] == f"/v1/fetches/{document['id']}" == document["links"]["self"]
+    assert document["status"] == "queued" and document["url"] == URL
+    (event,) = await _events(events)
+    assert event.type == FETCH_ACCEPTED
+    assert event.traceparent is not None and event.traceparent.split("-")[1] == TRACEPARENT.split("-")[1]
+    (fetch,) = event.data.fetches
+    assert fetch.id == UUID(document["id"]) and fetch.host == "example.test"
+    assert fetch.request.headers == {"Accept": "text/plain"} and fetch.request.retries.max == 1
+    assert await events.hlen(INGESTING_HASH) == 1
+
+
+async def test_a_fetch_can_be_read_before_the_ledger_has_it(client: httpx2.AsyncClient, gateway: Any) -> None:
+    location = (await client.post("/v1/fetches", json={"url": URL})).headers["location"]
+    for is_broken in (False, True):
+        gateway.store.is_broken = is_broken
+        answer = await client.get(location)
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "queued" and answer.json()["waiting"]["reason"] == "queue"
+    assert (await client.get(f"{location}/content")).status_code == 503
+    gateway.store.is_broken = False
+    assert_problem(await client.get(f"{location}/content"), 409, "not-finished")
+
+
+BAD_BODIES: list[tuple[bytes, int, str, str | None]] = [
+    (b"", 422, "invalid-request", "#"),
+    (b"{", 400, "malformed-json", None),
+    (b"\xff\xfe", 400, "malformed-json", None),
+    (b"[]", 422, "invalid-request", "#"),
+    (b"{}", 422, "invalid-request", "#/url"),
+    (b'{"url": 7}', 422, "invalid-request", "#/url"),
+    (b'{"url": "http://a.test/", "colour": "blue"}', 422, "invalid-request", "#/colour"),
+    (b'{"url": "http://a.test/", "retries": {"most": 1}}', 422, "invalid-request", "#/retries/most"),
+    (b'{"url": "http://a.test/", "timeout_seconds": "5"}', 422, "invalid-request", "#/timeout_seconds"),
+    (b'{"url": "http://a.test/", "timeout_seconds": 100000}', 422, "invalid-request", "#/timeout_seconds"),
+    (b'{"url": "http://a.test/", "method": "TRACE"}', 422, "invalid-request", "#/method"),
+    (b'{"url": "http://a.test/", "headers": {"A": "b\\r\\nC: d"}}', 422, "invalid-request", "#/headers/A"),
+    (b'{"url": "http://a.test/", "headers": {"A": "b\\u0000"}}', 422, "invalid-request", "#/headers/A"),
+    (b'{"url": "ftp://a.test/"}', 422, "invalid-request", "#/url"),
+    (b'{"url": "/just/a/path"}', 422, "invalid-request", "#/url"),
+    (b'{"url": "http://user:secret@a.test/"}', 422, "invalid-request", "#/url"),
+    (b'{"url": "http://127.1/"}', 422, "invalid-request", "#/url"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "slug", "pointer"), BAD_BODIES, ids=[str(row[0])[:60] for row in BAD_BODIES])
+async def test_a_bad_body_is_explained_and_changes_nothing(
+    client: httpx2.AsyncClient, events: Redis, body: bytes, status: int, slug: str, pointer: str | None
+) -> None:
+    answer = await client.post("/v1/fetches", content=body, headers={"Content-Type": "application/json"})
+    document = assert_problem(answer, status, slug)
+    if pointer is not None:
+        assert pointer in [error["pointer"] for error in document["errors"]]
+        assert all(error["detail"] for error in document["errors"])
+    assert b"secret" not in answer.content
+    assert not await events.exists(ACCEPTED_STREAM, INGESTING_HASH)
+
+
+async def test_another_media_type_is_named(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/v1/fetches", content=b"url=x", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert_problem(answer, 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_ten_megabyte_body_is_refused_and_the_refusal_is_heard(client: httpx2.AsyncClient, is_chunked: bool) -> None:
+    async def chunks() -> Any:
+        for _ in range(100):
+            yield b"x" * 100_000
+
+    content = chunks() if is_chunked else b"x" * 10_000_000
+    answer = await client.post("/v1/fetches", content=content, headers={"Content-Type": "application/json"})
+    assert "65536" in assert_problem(answer, 413, "body-too-large")["detail"]
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer wrong", f"Basic {KEY}", KEY, f"Bearer {KEY} {KEY}"])
+async def test_without_the_key_nothing_happens(gateway: Any, events: Redis, authorization: str | None) -> None:
+    headers = {"Authorization": authorization} if authorization else {}
+    async with httpx2.AsyncClient(base_url=gateway.url, headers=headers) as stranger:
+        for method, path in (("POST", "/v1/fetches"), ("GET", "/v1/fetches/x"), ("GET", "/v1/nothing")):
+            answer = await stranger.request(method, path, content=b"{")
+            assert_problem(answer, 401, "unauthenticated")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert not await events.exists(ACCEPTED_STREAM)
+
+
+async def test_a_backlog_over_the_limit_is_ours_and_says_when_to_come_back(client: httpx2.AsyncClient, events: Redis) -> None:
+    await events.hset(INGESTING_HASH, mapping={f"f{number}": "1-1" for number in range(50)})
+    answer = await client.post("/v1/fetches", json={"url": URL})
+    assert_problem(answer, 503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert not await events.exists(ACCEPTED_STREAM)
+
+
+async def test_no_promise_while_redis_cannot_write(client: httpx2.AsyncClient, events: Redis) -> None:
+    used = (await events.info("memory"))["used_memory"]
+    await events.config_set("maxmemory", used // 2)
+    try:
+        assert_problem(await client.post("/v1/fetches", json={"url": URL}), 503, "events-unavailable")
+    finally:
+        await events.config_set("maxmemory", 0)
+    assert (await client.post("/v1/fetches", json={"url": URL})).status_code == 202
+
+
+async def test_the_same_call_once_more_is_one_event(events: Redis) -> None:
+    """redis-py repeats a call whose connection broke; the script must not append twice."""
+    script = events.register_script(files("gateway").joinpath("accept.lua").read_text())
+    entries = [await script(keys=[ACCEPTED_STREAM, INGESTING_HASH], args=[json.dumps({}), 10, "id-1"]) for _ in range(2)]
+    assert entries[0] == entries[1]
+    assert await events.xlen(ACCEPTED_STREAM) == 1
