@@ -90,6 +90,8 @@ def read_redirect(location: str, *, base: Target) -> Target | UrlRefusal:
     """Resolve a `Location` value against the URL that sent it (RFC 9110 section 10.2.2), then judge it like any URL."""
     if _has_unsafe_character(location):
         return UrlRefusal(problem=UrlProblem.UNSAFE_CHARACTER, detail="The redirect target has an unsafe character.")
+    if _SCHEME.match(location):  # RFC 3986 section 5.2.2: a reference with a scheme is not relative, whatever follows it
+        return read_url(location)
     try:
         joined = URL(base.url).join(URL(location, encoded=True))
     except ValueError:
@@ -122,7 +124,7 @@ def _refuse_authority(authority: str) -> UrlRefusal | None:
             problem=UrlProblem.USER_INFO,
             detail="The URL carries credentials; send them in an Authorization header instead.",
         )
-    if "%" in authority or unicodedata.normalize("NFKC", authority) != authority:
+    if not _is_plainly_spelled(authority):
         return UrlRefusal(problem=UrlProblem.HOST, detail="The host is spelled in an ambiguous way; write it plainly.")
     port = _PORT.search(authority)
     if port is not None and not (re.fullmatch(r"[1-9][0-9]{0,4}", port.group(1)) and int(port.group(1)) <= 65535):
@@ -132,6 +134,12 @@ def _refuse_authority(authority: str) -> UrlRefusal | None:
 
 def _has_unsafe_character(text: str) -> bool:
     return any(character == "\\" or unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"} for character in text)
+
+
+def _is_plainly_spelled(authority: str) -> bool:
+    """No escapes, nothing that compatibility mapping changes, and beyond ASCII letters only: no foreign digits, dots, slashes."""
+    is_stable = "%" not in authority and unicodedata.is_normalized("NFKC", authority)
+    return is_stable and all(character.isascii() or unicodedata.category(character)[0] in "LM" for character in authority)
 
 
 def _is_plain_host(name: str) -> bool:

@@ -10,6 +10,7 @@ from common.chassis.operations_port import serve_operations
 from common.clock import utc_now
 from common.streams.connection import connect_redis
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from gateway.authentication import Authentication
 from gateway.body_limit import BodyLimit
@@ -25,12 +26,15 @@ from gateway.store_client import StoreClient
 GRACEFUL_SHUTDOWN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 30
 
+# A span for each request, continuing the caller's trace; metrics and logs are our own.
+TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
+
 log = structlog.get_logger()
 
 
 def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
-    app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
     app.state.means = means
     for router in (fetches.router, health.router, problems.router):
         app.include_router(router)

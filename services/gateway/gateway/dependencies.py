@@ -27,7 +27,7 @@ class Means:
         return {"events": self.publisher.check}
 
 
-def get_means(request: Request) -> Means:
+async def get_means(request: Request) -> Means:
     """The means of the application that serves this request."""
     means: Means = request.app.state.means
     return means

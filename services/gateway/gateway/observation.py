@@ -1,10 +1,11 @@
-"""See every request once: a span, a canonical log line, RED metrics, and a 500 that says nothing about its cause."""
+"""See every request once: a canonical log line, RED metrics, and a 500 that says nothing about its cause.
+
+The request's span is FastAPI's own; this middleware runs inside it.
+"""
 
 import time
 
 import structlog
-from common.chassis.telemetry import span
-from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import GatewayMetrics
@@ -43,27 +44,19 @@ class Observation:
             await send(message)
 
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
-        tracing = span(f"{method} request", kind=SpanKind.SERVER, traceparent=_parent(scope))
-        with self._metrics.in_progress.track_inprogress(), tracing as current:
+        with self._metrics.in_progress.track_inprogress():
             try:
                 await self._app(scope, receive, send_and_note)
             except Exception:
                 log.exception("request failed", method=method)
                 if not status:
                     await internal_problem(scope["path"])(scope, receive, send_and_note)
-            route = _route(scope)
-            current.update_name(f"{method} {route}")
-            current.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
-            self._note(method, route, status, time.perf_counter() - started)
+        self._note(method, _route(scope), status, time.perf_counter() - started)
 
     def _note(self, method: str, route: str, status: int, seconds: float) -> None:
         self._metrics.requests.labels(method=method, route=route, status_class=f"{status // 100}xx").inc()
         self._metrics.request_seconds.labels(route=route).observe(seconds)
         log.info("request finished", method=method, route=route, status=status, seconds=round(seconds, 6))
-
-
-def _parent(scope: Scope) -> str | None:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
 
 
 def _route(scope: Scope) -> str:

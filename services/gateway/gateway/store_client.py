@@ -1,9 +1,11 @@
 """The store's internal API as the gateway reads it. Translates everything that can go wrong into StoreUnavailable."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 import aiohttp
+from common.chassis.telemetry import current_traceparent
 from common.contracts.fetches import FetchStatus
 from common.contracts.views import FetchView
 from pydantic import ValidationError
@@ -62,12 +64,14 @@ class StoreClient:
         """Close all connections."""
         await self._session.close()
 
-    async def _get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+    async def _get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
+        traceparent = current_traceparent()
+        headers = {"traceparent": traceparent} if traceparent else {}
         for remaining in reversed(range(TRIES)):
             try:
-                async with self._session.get(path, allow_redirects=False) as response:
+                async with self._session.get(path, headers=headers, allow_redirects=False) as response:
                     if response.status in (200, 204, 404):
-                        return response.status, dict(response.headers), await response.read()
+                        return response.status, response.headers, await response.read()
                     raise StoreUnavailable(f"the store answered {response.status}")
             except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
                 if not remaining:

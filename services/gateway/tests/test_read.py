@@ -21,9 +21,9 @@ def _keep(gateway: Any, body: bytes | None, *, status: FetchStatus = FetchStatus
     digest = f"sha256:{hashlib.sha256(body or b'').hexdigest()}"
     view = FetchView(id=fetch_id, url="http://a.test/", status=status, created_at=utc_now())
     gateway.store.views[fetch_id] = view.model_dump_json()
-    headers = {"X-Fetch-Status": status.value}
+    headers = {"x-fetch-status": status.value}  # lower case, as the real store sends them
     if body is not None:
-        headers |= {"X-Content-Digest": digest, "X-Content-Size-Bytes": str(len(body))}
+        headers |= {"x-content-digest": digest, "x-content-size-bytes": str(len(body))}
     gateway.store.contents[fetch_id] = (headers, zstandard.compress(body) if body is not None else None)
     return fetch_id, digest
 

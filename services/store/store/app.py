@@ -2,15 +2,19 @@
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 
 from store.api import contents, fetches
 from store.api.access import Access
 from store.errors import DatabaseUnavailable, DataRefused
 
+# A span for each request, continuing the caller's trace; metrics and logs are our own.
+TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
+
 
 def create_app(access: Access) -> FastAPI:
     """The application over what its routes may use. No documentation pages: this API is not for people."""
-    app = FastAPI(title="Fetchwork store (internal)", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Fetchwork store (internal)", docs_url=None, redoc_url=None, openapi_url=None, telemetry=TELEMETRY)
     app.state.access = access
     app.include_router(fetches.router)
     app.include_router(contents.router)

@@ -86,9 +86,23 @@ async def in_transaction(pool: Pool, work: Callable[[Connection], Awaitable[Resu
 
     Raises DatabaseUnavailable when it keeps failing and DataRefused when Postgres refuses the data.
     """
+
+    async def transaction(connection: Connection) -> Result:
+        async with connection.transaction():
+            return await work(connection)
+
+    return await _with_retries(pool, transaction)
+
+
+async def fetch_rows(pool: Pool, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    """The rows of one statement, which is a transaction by itself, with the promises of `in_transaction`."""
+    return await _with_retries(pool, lambda connection: connection.fetch(statement, *arguments))
+
+
+async def _with_retries(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:
     for remaining in reversed(range(TRANSACTION_TRIES)):
         try:
-            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection, connection.transaction():
+            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
                 return await work(connection)
         except REFUSED as error:
             raise DataRefused(f"{type(error).__name__}: {getattr(error, 'constraint_name', None) or 'value'}") from error
@@ -97,8 +111,3 @@ async def in_transaction(pool: Pool, work: Callable[[Connection], Awaitable[Resu
                 raise DatabaseUnavailable(f"{type(error).__name__}: {error}"[:200]) from error
         await asyncio.sleep(RETRY_REST_SECONDS)
     raise AssertionError("unreachable: the last try returns or raises")
-
-
-async def fetch_rows(pool: Pool, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-    """The rows of one statement in a transaction of its own, with the promises of `in_transaction`."""
-    return await in_transaction(pool, lambda connection: connection.fetch(statement, *arguments))

@@ -12,7 +12,6 @@ HOT = [
     "fetches_finish",
     "fetches_read",
     "attempts_insert",
-    "attempts_of_fetch",
     "queue_claim",
     "queue_lock_pending",
     "queue_retry",

@@ -20,7 +20,7 @@ class Access:
     has_fetcher: Callable[[], bool]
 
 
-def get_access(request: Request, authorization: Annotated[str, Header()] = "") -> Access:
+async def get_access(request: Request, authorization: Annotated[str, Header()] = "") -> Access:
     """The routes' means, for callers that know the service token; 401 for all others."""
     access: Access = request.app.state.access
     if not hmac.compare_digest(authorization.encode(), f"Bearer {access.token}".encode()):

@@ -20,6 +20,8 @@ from store.errors import BrokerUnavailable
 from store.metrics import StoreMetrics
 
 BROKER_LOOK_SECONDS = 0.5
+GATHER_SECONDS = 0.004
+"""The rest after a pass that sent something, so that under load due fetches gather into larger commands."""
 
 log = structlog.get_logger()
 
@@ -64,8 +66,8 @@ class Dispatcher:
         claimed = await self._claim() if self.has_fetcher else []
         if claimed:
             await self._send([fetch.command for fetch in claimed])
-        if len(claimed) < self._limits.claim_fetches:
-            await rest_unless(self.wake, self._limits.poll_seconds)
+            return GATHER_SECONDS
+        await rest_unless(self.wake, self._limits.poll_seconds)
         return 0
 
     async def _look_at_broker(self) -> None:

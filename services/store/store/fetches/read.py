@@ -1,32 +1,29 @@
 """One fetch as a reader sees it, built from its ledger row, its queue row and its attempts."""
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 from common.contracts.fetches import FetchError, FetchStatus
 from common.contracts.views import AttemptView, FetchView, ResponseView, ServedBy, Waiting, WaitingReason
+from pydantic import TypeAdapter
 
 from store.contents.digests import digest_text
 from store.database import Pool, fetch_rows
 from store.queries import query
 
 READ = query("fetches_read")
-ATTEMPTS = query("attempts_of_fetch")
+ATTEMPTS = TypeAdapter(list[AttemptView])
 
 
 async def read_fetch(pool: Pool, fetch_id: UUID, *, has_fetcher: bool, now: datetime | None = None) -> FetchView | None:
     """The fetch, or None when the ledger does not have it. Raises DatabaseUnavailable."""
     rows = await fetch_rows(pool, READ, fetch_id, now)
-    if not rows:
-        return None
-    attempts = await fetch_rows(pool, ATTEMPTS, fetch_id)
-    return _view(rows[0], attempts, has_fetcher=has_fetcher)
+    return _view(rows[0], has_fetcher=has_fetcher) if rows else None
 
 
-def _view(row: asyncpg.Record, attempts: Sequence[asyncpg.Record], *, has_fetcher: bool) -> FetchView:
+def _view(row: asyncpg.Record, *, has_fetcher: bool) -> FetchView:
     status = FetchStatus(row["status"])
     return FetchView(
         id=row["id"],
@@ -38,7 +35,7 @@ def _view(row: asyncpg.Record, attempts: Sequence[asyncpg.Record], *, has_fetche
         waiting=_waiting(row, has_fetcher=has_fetcher) if status is FetchStatus.QUEUED else None,
         response=_response(row),
         error=FetchError(type=row["error_type"], detail=row["error_detail"]) if row["error_type"] else None,
-        attempts=[_attempt(attempt) for attempt in attempts],
+        attempts=ATTEMPTS.validate_json(row["attempts"] or "[]"),
         served_by=ServedBy(fetch_id=row["id"]) if status is FetchStatus.SUCCEEDED else None,
     )
 
@@ -59,18 +56,4 @@ def _response(row: asyncpg.Record) -> ResponseView | None:
         size_bytes=row["size_bytes"] or 0,
         digest=digest_text(row["content_digest"]) if row["content_digest"] else None,
         final_url=row["final_url"],
-    )
-
-
-def _attempt(row: asyncpg.Record) -> AttemptView:
-    hops = json.loads(row["evidence"]).get("hops", [])
-    return AttemptView(
-        number=row["number"],
-        outcome=row["outcome"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        status=row["response_status"],
-        error=row["error_type"],
-        seconds=round((row["finished_at"] - row["started_at"]).total_seconds(), 6),
-        hops=[hop["url"] for hop in hops],
     )

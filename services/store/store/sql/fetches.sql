@@ -76,7 +76,8 @@ SELECT id, status, finished_at, url, response_status, error_type, traceparent
 FROM finished;
 
 -- name: fetches_read
--- One fetch as a reader sees it; its queue row, while it has one, knows whether it runs and what it waits for.
+-- One fetch and its attempts as a reader sees them; its queue row, while it has one, knows whether it runs and what it
+-- waits for.
 SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method' AS method,
        CASE
            WHEN queue.state = 'running' AND queue.run_at > coalesce($2::timestamptz, now()) THEN 'running'
@@ -85,7 +86,20 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
        fetches.accepted_at, fetches.finished_at, queue.waiting, queue.run_at,
        queue.run_at > coalesce($2::timestamptz, now()) AS is_later,
        fetches.response_status, fetches.response_headers, fetches.media_type, fetches.final_url, fetches.content_digest,
-       contents.size_bytes, fetches.error_type, fetches.error_detail
+       contents.size_bytes, fetches.error_type, fetches.error_detail,
+       (
+           SELECT jsonb_agg(
+               jsonb_build_object(
+                   'number', attempts.number, 'outcome', attempts.outcome, 'error', attempts.error_type,
+                   'status', attempts.response_status, 'started_at', attempts.started_at, 'finished_at', attempts.finished_at,
+                   'seconds', extract(epoch FROM attempts.finished_at - attempts.started_at),
+                   'hops', jsonb_path_query_array(attempts.evidence, '$.hops[*].url')
+               )
+               ORDER BY attempts.number
+           )
+           FROM attempts
+           WHERE attempts.fetch_id = fetches.id
+       ) AS attempts
 FROM fetches
 LEFT JOIN fetch_queue AS queue ON queue.id = fetches.id
 LEFT JOIN contents ON contents.digest = fetches.content_digest
@@ -105,10 +119,3 @@ FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::i
             $9::jsonb[])
 ON CONFLICT (fetch_id, number) DO NOTHING
 RETURNING outcome;
-
--- name: attempts_of_fetch
--- All attempts of one fetch, in order.
-SELECT number, outcome, error_type, response_status, started_at, finished_at, evidence
-FROM attempts
-WHERE fetch_id = $1
-ORDER BY number;

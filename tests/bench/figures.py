@@ -1,0 +1,152 @@
+"""The first figures of a stack on this machine: ready time, idle latency, fetches per second, memory.
+
+`make bench` prints them. They are absolute and so belong to the machine they were taken on; comparisons with other
+designs are for a benchmark that runs those beside this one.
+"""
+
+import argparse
+import asyncio
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil  # type: ignore[import-untyped]
+from fetchwork_local.stack import Stack, StackStatus
+from rich.console import Console
+from rich.progress import Progress
+
+LATENCY_FETCHES = 200
+LATENCY_POLL_SECONDS = 0.002
+FINISH_POLL_SECONDS = 0.05
+CONNECTIONS = 32
+FINISH_TIMEOUT_SECONDS = 300.0
+FETCH_TIMEOUT_SECONDS = 60.0
+TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What was measured. Seconds, fetches per second, and mebibytes of resident memory by process."""
+
+    machine: str
+    ready_seconds: float
+    second_ready_seconds: float
+    latency_p50_seconds: float
+    latency_p95_seconds: float
+    fetches: int
+    accepted_per_second: float
+    finished_per_second: float
+    resident_mebibytes: dict[str, float]
+
+
+async def _latencies(session: aiohttp.ClientSession, url: str, progress: Progress) -> list[float]:
+    """POST → finished on an idle stack, one after another."""
+    seconds = []
+    for number in progress.track(range(LATENCY_FETCHES), description="idle latency"):
+        started = time.perf_counter()
+        path = await _submit(session, f"{url}?l={number}")
+        async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+            while await _status(session, path) not in TERMINAL:
+                await asyncio.sleep(LATENCY_POLL_SECONDS)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+async def _volume(session: aiohttp.ClientSession, url: str, status: StackStatus, fetches: int) -> tuple[float, float]:
+    """Accepted and finished fetches per second, from the first POST until the store has recorded the last."""
+    gate = asyncio.Semaphore(CONNECTIONS)
+
+    async def submit(number: int) -> None:
+        async with gate:
+            await _submit(session, f"{url}?v={number}")
+
+    before, started = await _finished(session, status), time.perf_counter()
+    await asyncio.gather(*(submit(number) for number in range(fetches)))
+    accepted = time.perf_counter()
+    async with asyncio.timeout(FINISH_TIMEOUT_SECONDS):
+        while await _finished(session, status) - before < fetches:
+            await asyncio.sleep(FINISH_POLL_SECONDS)
+    return fetches / (accepted - started), fetches / (time.perf_counter() - started)
+
+
+async def _finished(session: aiohttp.ClientSession, status: StackStatus) -> int:
+    """Fetches recorded as succeeded since the store started."""
+    async with session.get(status.metrics["store"]) as answer:
+        text = await answer.text()
+    (line,) = [line for line in text.splitlines() if line.startswith('fetchwork_fetches_finished_total{status="succeeded"}')]
+    return int(float(line.rpartition(" ")[2]))
+
+
+async def _submit(session: aiohttp.ClientSession, url: str) -> str:
+    async with session.post("/v1/fetches", json={"url": url}) as answer:
+        if answer.status != 202:
+            raise SystemExit(f"not accepted: {answer.status} {await answer.text()}")
+        return answer.headers["Location"]
+
+
+async def _status(session: aiohttp.ClientSession, path: str) -> str:
+    async with session.get(path) as answer:
+        answer.raise_for_status()
+        return str((await answer.json())["status"])
+
+
+def _resident_mebibytes(status: StackStatus) -> dict[str, float]:
+    """Resident memory of each process with its children."""
+    sizes = {}
+    for name, pid in status.processes.items():
+        if pid is not None:
+            process = psutil.Process(pid)
+            family = [process, *process.children(recursive=True)]
+            sizes[name] = round(sum(member.memory_info().rss for member in family) / 2**20, 1)
+    return sizes
+
+
+async def _measure(status: StackStatus, fetches: int, progress: Progress) -> tuple[Sequence[float], float, float]:
+    headers = {"Authorization": f"Bearer {status.api_key}"}
+    page = f"{(status.demo or '').rstrip('/')}/bytes/10000"
+    async with aiohttp.ClientSession(base_url=status.gateway, headers=headers) as session:
+        latencies = await _latencies(session, page, progress)
+        accepted, finished = await _volume(session, page, status, fetches)
+    return latencies, accepted, finished
+
+
+def measure(fetches: int) -> Figures:
+    """Start a stack of its own, measure, and stop it."""
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="fetchwork-bench-") as folder:
+        stack, started = Stack(Path(folder) / "home"), time.perf_counter()
+        stack.start()
+        ready_seconds = time.perf_counter() - started
+        stack.stop()
+        started = time.perf_counter()
+        status = stack.start()
+        second_ready_seconds = time.perf_counter() - started
+        try:
+            with Progress(console=console) as progress:
+                latencies, accepted, finished = asyncio.run(_measure(status, fetches, progress))
+            resident = _resident_mebibytes(stack.status())
+        finally:
+            stack.stop()
+    return Figures(
+        machine=f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total >> 30} GiB, Python {platform.python_version()}",
+        ready_seconds=round(ready_seconds, 2),
+        second_ready_seconds=round(second_ready_seconds, 2),
+        latency_p50_seconds=round(statistics.median(latencies), 4),
+        latency_p95_seconds=round(statistics.quantiles(latencies, n=20)[-1], 4),
+        fetches=fetches,
+        accepted_per_second=round(accepted, 1),
+        finished_per_second=round(finished, 1),
+        resident_mebibytes=resident,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fetches", type=int, default=5000, help="fetches of the volume part")
+    print(json.dumps(asdict(measure(parser.parse_args().fetches)), indent=2))

@@ -1,0 +1,66 @@
+"""Nothing that was accepted is lost: volume, and processes killed in the middle of it. The fault suite goes further."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+
+import pytest
+from driver import Document, Driver
+from fetchwork_local.stack import Stack
+from origin import Origin
+
+VOLUME = 1000
+KILLED = 300
+SHORT = {"timeout_seconds": 5.0, "retries": {"max": 5, "backoff_seconds": 0.1}}
+
+
+def _all_succeeded(documents: list[Document]) -> bool:
+    return Counter(document["status"] for document in documents) == Counter(succeeded=len(documents))
+
+
+async def test_a_thousand_single_posts_all_succeed_each_once(driver: Driver, origin: Origin) -> None:
+    urls = [f"{origin.url}/page/v{number}" for number in range(VOLUME)]
+    paths = await driver.submit_all(urls)
+    assert len(set(paths)) == VOLUME
+    documents = await driver.finish_all(paths)
+    assert _all_succeeded(documents)
+    assert {document["response"]["final_url"] for document in documents} == set(urls)
+    assert [origin.hits[f"/page/v{number}"] for number in range(VOLUME)] == [1] * VOLUME
+    await _wait_for_no_gap(driver)
+
+
+async def test_a_fetch_is_never_unknown_right_after_its_202(driver: Driver, origin: Origin) -> None:
+    async def submit_and_read(number: int) -> int:
+        path = await driver.submit(f"{origin.url}/page/p6-{number}")
+        return (await driver.client.get(path)).status_code
+
+    assert set(await asyncio.gather(*(submit_and_read(number) for number in range(200)))) == {200}
+
+
+@pytest.mark.parametrize("victim", ["fetcher", "store", "broker", "events", "postgres", "gateway"])
+async def test_a_killed_process_loses_nothing(driver: Driver, origin: Origin, stack: Stack, victim: str) -> None:
+    urls = [f"{origin.url}/slow/0.{number % 10}?{victim}-{number}" for number in range(KILLED)]
+    submitting = asyncio.create_task(driver.submit_all(urls, **SHORT))
+    async with asyncio.timeout(30):
+        while sum(f"?{victim}-" in path for path in origin.hits) < KILLED // 10:
+            await asyncio.sleep(0.01)
+    pid = stack.status().processes[victim]
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    documents = await driver.finish_all(await submitting, seconds=90)
+    assert _all_succeeded(documents)
+    assert {document["response"]["final_url"] for document in documents} == set(urls)
+    await _wait_for_no_gap(driver)
+    assert stack.status().processes[victim] not in (None, pid), "the supervisor brings it back"
+
+
+async def _wait_for_no_gap(driver: Driver) -> None:
+    """Accepted = finished + pending, and nothing is pending."""
+    async with asyncio.timeout(30):
+        while True:
+            gap = await driver.metric("store", "fetchwork_conservation_gap")
+            queued = await driver.metric("store", "fetchwork_queue_fetches", state="queued")
+            if gap == 0 and queued == 0:
+                return
+            await asyncio.sleep(0.25)
