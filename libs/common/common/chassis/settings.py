@@ -1,5 +1,6 @@
 """Load a service's settings once, from the environment and mounted secret files, or stop with every fault named."""
 
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -22,7 +23,11 @@ class ServiceSettings(BaseSettings):
         secrets_dir=SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None,
     )
 
-    instance: str = Field(default="0", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Stable name of this replica.")
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        pattern="^[A-Za-z0-9._-]{1,64}$",
+        description="Name of this replica, stable over restarts and shared with no other; the host name unless set.",
+    )
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="Lowest level that is logged.")
     metrics_bind: str = Field(default="127.0.0.1", description="Address of the metrics and health port.")
     metrics_port: int = Field(ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks a free one.")

@@ -1,0 +1,146 @@
+"""The chassis: settings that refuse to be guessed, logs that keep secrets, loops that go on, health that never lies."""
+
+import asyncio
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stdout
+
+import httpx2
+import structlog
+from common.chassis.health import run_checks
+from common.chassis.lifecycle import rest_unless, run_loop
+from common.chassis.logging import configure_logging
+from common.chassis.operations_port import serve_operations
+from common.chassis.telemetry import configure_tracing, current_trace_id, current_traceparent, span
+from opentelemetry.trace import SpanKind
+from prometheus_client import CollectorRegistry, Counter
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_planted_secrets_do_not_reach_the_log() -> None:
+    output = io.StringIO()
+    with redirect_stdout(output):
+        configure_logging(service="test", level="info")
+        structlog.get_logger().info(
+            "fetching",
+            url="https://user:planted-1@a.test/path?token=planted-2",
+            database_url="postgresql://u:planted-3@db/x",
+            Authorization="Bearer planted-4",
+            store_token="fine",  # noqa: S106
+            token="planted-5",  # noqa: S106
+            note="went to https://a.test/x?key=planted-6 and back",
+        )
+    structlog.reset_defaults()
+    line = output.getvalue()
+    assert "planted" not in line
+    entry = json.loads(line)
+    assert entry["event"] == "fetching" and entry["service"] == "test" and entry["level"] == "info"
+    assert entry["url"].startswith("https://REDACTED@a.test/path?")
+
+
+def test_a_trace_goes_on_under_its_parent() -> None:
+    configure_tracing(service="test", version="0", instance="0")
+    assert current_traceparent() is None and current_trace_id() is None
+    with span("outer", kind=SpanKind.SERVER, traceparent=TRACEPARENT):
+        assert current_trace_id() == TRACEPARENT.split("-")[1]
+        carried = current_traceparent()
+        with span("inner", kind=SpanKind.INTERNAL):
+            assert current_trace_id() == TRACEPARENT.split("-")[1]
+            assert current_traceparent() != carried
+    with span("new", kind=SpanKind.SERVER, traceparent="not a traceparent"):
+        assert current_trace_id() not in (None, TRACEPARENT.split("-")[1])
+
+
+SETTINGS_PROGRAM = """
+from common.chassis.settings import ServiceSettings, load_settings
+class Own(ServiceSettings):
+    def faults(self): return ["FETCHWORK_A contradicts FETCHWORK_B"] if self.metrics_port == 1 else []
+print(load_settings(Own).instance)
+"""
+
+
+def _load(**environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SETTINGS_PROGRAM]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_settings_name_every_fault_and_stop_with_two() -> None:
+    nothing = _load()
+    assert nothing.returncode == 2
+    for name in ("FETCHWORK_METRICS_PORT", "FETCHWORK_EVENTS_URL", "FETCHWORK_STORE_TOKEN"):
+        assert name in nothing.stderr
+    complete = {"FETCHWORK_METRICS_PORT": "0", "FETCHWORK_EVENTS_URL": "redis://x", "FETCHWORK_STORE_TOKEN": "0123456789abcdef"}
+    assert _load(**complete, FETCHWORK_INSTANCE="seven").stdout == "seven\n"
+    short = _load(**complete | {"FETCHWORK_STORE_TOKEN": "tiny-secret"})
+    assert short.returncode == 2 and "tiny-secret" not in short.stderr
+    contradiction = _load(**complete | {"FETCHWORK_METRICS_PORT": "1"})
+    assert contradiction.returncode == 2 and "contradicts" in contradiction.stderr
+
+
+class Stumbling:
+    """A loop that fails twice, then works twice, then asks to stop."""
+
+    name = "stumbling"
+
+    def __init__(self, stopping: asyncio.Event) -> None:
+        self.passes = 0
+        self._stopping = stopping
+
+    async def run_once(self) -> float:
+        """Fail at first."""
+        self.passes += 1
+        if self.passes <= 2:
+            raise ValueError("not yet")
+        if self.passes == 4:
+            self._stopping.set()
+        return 0
+
+
+async def test_a_loop_survives_its_failures() -> None:
+    stopping, failures = asyncio.Event(), list[str]()
+    loop = Stumbling(stopping)
+    async with asyncio.timeout(10):
+        await run_loop(loop, stopping, on_failure=failures.append)
+    assert loop.passes == 4 and failures == ["stumbling"] * 2
+
+
+async def test_a_rest_ends_early_when_there_is_a_reason() -> None:
+    event = asyncio.Event()
+    event.set()
+    async with asyncio.timeout(5):
+        assert await rest_unless(event, 3600)
+    assert not await rest_unless(asyncio.Event(), 0.01)
+
+
+async def test_a_check_that_fails_or_hangs_is_told_and_the_others_still_run() -> None:
+    async def fine() -> None:
+        return
+
+    async def broken() -> None:
+        raise ConnectionError("10.0.0.7 refused, password planted")
+
+    report = await run_checks({"fine": fine, "broken": broken})
+    assert not report.is_healthy
+    assert report.lines() == "[+]fine ok\n[-]broken failed: ConnectionError\nunhealthy\n"
+
+
+async def test_the_operations_port_serves_metrics_and_health() -> None:
+    registry, is_well = CollectorRegistry(), True
+    Counter("things", "Things.", registry=registry).inc()
+
+    async def check() -> None:
+        if not is_well:
+            raise ConnectionError
+
+    async with serve_operations(bind="127.0.0.1", port=0, registry=registry, checks={"wire": check}) as port:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port.port}") as client:
+            assert "things_total 1.0" in (await client.get("/metrics")).text
+            assert (await client.get("/livez")).status_code == 200
+            assert (await client.get("/readyz?verbose")).text == "[+]wire ok\nhealthy\n"
+            is_well = False
+            assert (await client.get("/readyz")).status_code == 503
+            assert (await client.get("/livez")).status_code == 200
+            assert (await client.get("/else")).status_code == 404

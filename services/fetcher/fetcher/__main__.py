@@ -1,0 +1,46 @@
+"""`python -m fetcher`: settings, logs, the event loop in its thread, then a Celery worker in this one until a signal."""
+
+import gc
+import resource
+import sys
+
+from common.chassis.build import VERSION
+from common.chassis.logging import configure_logging
+from common.chassis.settings import load_settings
+from common.chassis.telemetry import configure_tracing
+
+from fetcher.celery_app import create_app, run_worker
+from fetcher.process import FetcherThread
+from fetcher.settings import FetcherSettings
+
+
+def main() -> int:
+    """Run the fetcher until it is told to stop; 0 when it stopped in order."""
+    settings = load_settings(FetcherSettings)
+    configure_logging(service="fetcher", level=settings.log_level)
+    tracing = configure_tracing(service="fetcher", version=VERSION, instance=settings.instance)
+    _raise_open_file_limit()
+    fetcher = FetcherThread(settings)
+    fetcher.start()
+    _tune_garbage_collector()
+    app = create_app(settings, take_batch=fetcher.take_batch)
+    exit_code = run_worker(app, name=fetcher.worker, threads=settings.fetcher_threads, on_stop=fetcher.begin_drain)
+    fetcher.close()
+    tracing.shutdown()
+    return exit_code
+
+
+def _tune_garbage_collector() -> None:
+    """What exists now lives as long as the process: do not scan it again and again (measured: a tenth of all CPU)."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _raise_open_file_limit() -> None:
+    """Every attempt holds a socket and every host of the last seconds an idle one; the usual soft limit of 1024 is too few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

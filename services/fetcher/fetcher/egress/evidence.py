@@ -1,0 +1,93 @@
+"""What an attempt does on the wire, written down as it happens. Holds facts and timings; judges nothing."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from common.contracts.fetches import Evidence, Hop
+
+from fetcher.egress.addresses import Address, AddressVerdict
+
+
+@dataclass(slots=True, kw_only=True)
+class HopRecord:
+    """One exchange while it runs. `dialled` are the addresses that a socket was opened for: empty on a reused connection."""
+
+    url: str
+    verdict: AddressVerdict = AddressVerdict.UNKNOWN
+    addresses: list[str] = field(default_factory=list)
+    dialled: set[Address] = field(default_factory=set)
+    peer: str | None = None
+    tls_version: str | None = None
+    status: int | None = None
+    started_at: float = field(default_factory=perf_counter)
+    dns_seconds: float = 0.0
+    connected_at: float | None = None
+    answered_at: float | None = None
+
+    @property
+    def is_reused(self) -> bool:
+        """True when the request went out on a connection that an earlier exchange opened."""
+        return self.connected_at is not None and not self.dialled
+
+    @property
+    def connect_seconds(self) -> float:
+        """TCP and TLS, without the lookup; 0 on a reused connection and before a connection is there."""
+        if self.connected_at is None or self.is_reused:
+            return 0.0
+        return max(0.0, self.connected_at - self.started_at - self.dns_seconds)
+
+    @property
+    def first_byte_seconds(self) -> float:
+        """From a ready connection to the end of the response head; 0 before that."""
+        if self.connected_at is None or self.answered_at is None:
+            return 0.0
+        return self.answered_at - self.connected_at
+
+    def as_hop(self) -> Hop:
+        """The hop as the outcome carries it."""
+        return Hop(
+            url=self.url,
+            verdict=self.verdict,
+            addresses=tuple(self.addresses),
+            peer=self.peer,
+            is_reused=self.is_reused,
+            status=self.status,
+        )
+
+
+CURRENT_HOP: ContextVar[HopRecord] = ContextVar("current_hop")
+"""The hop of the running exchange: how resolver, socket factory and request, which aiohttp calls, find where to write."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EvidenceLog:
+    """All that one attempt does, hop by hop. `host` is the one asked for, None when the URL cannot be read."""
+
+    host: str | None = None
+    hops: list[HopRecord] = field(default_factory=list)
+    wire_bytes: int = 0
+    decoded_bytes: int = 0
+    started_at: float = field(default_factory=perf_counter)
+
+    def open_hop(self, url: str) -> HopRecord:
+        """Begin the next hop."""
+        hop = HopRecord(url=url)
+        self.hops.append(hop)
+        return hop
+
+    def evidence(self) -> Evidence:
+        """What happened up to now; durations are summed over all hops, and the body's runs from the last response head."""
+        now = perf_counter()
+        last = self.hops[-1] if self.hops else None
+        return Evidence(
+            hops=tuple(hop.as_hop() for hop in self.hops),
+            dns_seconds=sum(hop.dns_seconds for hop in self.hops),
+            connect_seconds=sum(hop.connect_seconds for hop in self.hops),
+            first_byte_seconds=sum(hop.first_byte_seconds for hop in self.hops),
+            body_seconds=now - last.answered_at if last and last.answered_at else 0.0,
+            total_seconds=now - self.started_at,
+            tls_version=last.tls_version if last else None,
+            wire_bytes=self.wire_bytes,
+            decoded_bytes=self.decoded_bytes,
+        )

@@ -1,0 +1,65 @@
+"""Turn what came of an exchange into an outcome: is there a response to keep, may another attempt help, and not before when.
+
+Pure. The one place that knows which failures may pass; how often to try again is not decided here.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from common.contracts.fetches import BodyReference, ErrorType, Evidence, FetchError, Outcome, OutcomeKind, ResponseHead
+
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+RETRYABLE_ERRORS = frozenset(
+    {ErrorType.DNS, ErrorType.CONNECT, ErrorType.TIMEOUT, ErrorType.PROTOCOL, ErrorType.INTERNAL}
+)
+"""TLS is not among them: a certificate that is wrong now is wrong in a minute."""
+REFUSALS = frozenset(
+    {ErrorType.REFUSED_ADDRESS, ErrorType.REFUSED_SCHEME, ErrorType.REFUSED_PORT, ErrorType.REFUSED_ROBOTS}
+)
+RETRY_AFTER_LIMIT_SECONDS = 24 * 3600
+
+
+def judge_response(
+    head: ResponseHead, *, body: BodyReference | None, evidence: Evidence, now: datetime
+) -> Outcome:
+    """A response is always kept, whatever its status; some statuses say that asking again later may help."""
+    is_retryable = head.status in RETRYABLE_STATUSES
+    return Outcome(
+        kind=OutcomeKind.FETCHED,
+        is_retryable=is_retryable,
+        not_before=read_retry_after(head.headers, now=now) if is_retryable else None,
+        response=head,
+        body=body,
+        evidence=evidence,
+    )
+
+
+def judge_failure(error: FetchError, *, evidence: Evidence = Evidence()) -> Outcome:
+    """There is no response to keep, and this is why."""
+    return Outcome(
+        kind=_kind_of(error.type), is_retryable=error.type in RETRYABLE_ERRORS, error=error, evidence=evidence
+    )
+
+
+def read_retry_after(headers: Iterable[tuple[str, str]], *, now: datetime) -> datetime | None:
+    """When `Retry-After` (RFC 9110 section 10.2.3) allows the next attempt, or None without a readable one.
+
+    Delay-seconds or any of the three HTTP date forms; what is past is now, what is beyond 24 hours is 24 hours.
+    """
+    value = next((value.strip() for name, value in headers if name.lower() == "retry-after"), "")
+    limit = now + timedelta(seconds=RETRY_AFTER_LIMIT_SECONDS)
+    if value.isascii() and value.isdigit():
+        return limit if len(value) > 9 else min(now + timedelta(seconds=int(value)), limit)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" and asctime dates come without a zone
+    return min(max(aware, now), limit)
+
+
+def _kind_of(error: ErrorType) -> OutcomeKind:
+    if error in REFUSALS:
+        return OutcomeKind.REFUSED
+    return OutcomeKind.TIMED_OUT if error is ErrorType.TIMEOUT else OutcomeKind.FAILED

@@ -1,0 +1,156 @@
+"""The composition root of everything but Celery: one event loop in a thread of its own, and all that lives on it.
+
+Started before the Celery worker and closed after it, so that every attempt the worker began can still be reported.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Thread
+
+import structlog
+import uvloop
+from common.chassis.health import Check
+from common.chassis.lifecycle import close_all
+from common.chassis.operations_port import OperationsPort
+from common.clock import Clock, utc_now
+from common.streams.connection import connect_redis
+from redis.asyncio import Redis
+
+from fetcher.announce import announce
+from fetcher.egress.client import EgressClient
+from fetcher.metrics import FetcherMetrics
+from fetcher.report import Reporter, StoreAddress, store_session
+from fetcher.settings import FetcherSettings
+from fetcher.slots import Slots
+from fetcher.tasks import Tasks
+
+START_TIMEOUT_SECONDS = 10.0
+CLOSE_TIMEOUT_SECONDS = 10.0
+BROKER_TIMEOUT_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetcher:
+    """A fetcher that runs on the current loop. Set `draining` to stop announcing it, `idle` when no batch will come."""
+
+    tasks: Tasks
+    slots: Slots
+    metrics_port: int
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    draining: asyncio.Event
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock = utc_now) -> AsyncIterator[Fetcher]:
+    """Build and start everything on the running loop; on leaving, close it in order. Does not wait for attempts."""
+    slots, draining = Slots(settings.fetcher_slots), asyncio.Event()
+    metrics = FetcherMetrics(slots)
+    events = connect_redis(settings.events_url.get_secret_value())
+    broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
+    client = EgressClient(settings.egress_policy, user_agent=settings.user_agent)
+    store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
+    loop = asyncio.get_running_loop()
+    async with store_session() as session:
+        reporter = Reporter(events, store=store, session=session, metrics=metrics, clock=clock)
+        publishing = loop.create_task(reporter.run())
+        announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
+        operations = OperationsPort(
+            bind=settings.metrics_bind,
+            port=settings.metrics_port,
+            registry=metrics.registry,
+            checks=_checks(events=events, broker=broker, draining=draining),
+            loop=loop,
+        )
+        operations.start()
+        tasks = Tasks(loop, slots=slots, client=client, reporter=reporter, metrics=metrics, worker=worker, clock=clock)
+        try:
+            yield Fetcher(tasks=tasks, slots=slots, metrics_port=operations.port, draining=draining)
+        finally:
+            draining.set()
+            await close_all(
+                lambda: announcing,
+                client.close,
+                partial(_cancel, publishing),
+                partial(asyncio.to_thread, operations.close),
+                events.aclose,
+                broker.aclose,
+            )
+
+
+class FetcherThread:
+    """A fetcher on a loop in a thread of its own. All methods are for other threads."""
+
+    def __init__(self, settings: FetcherSettings, *, clock: Clock = utc_now) -> None:
+        # Host and process both: replicas often share an instance name, and in containers a process id.
+        self.worker = f"{settings.instance}-{socket.gethostname()}-{os.getpid()}"
+        self._settings = settings
+        self._clock = clock
+        self._started: Future[Fetcher] = Future()
+        self._thread = Thread(target=self._run, name="event-loop", daemon=True)
+
+    def start(self) -> None:
+        """Start the loop and wait until it serves. Raises what kept it from starting."""
+        self._thread.start()
+        fetcher = self._started.result(timeout=START_TIMEOUT_SECONDS)
+        log.info("fetcher started", worker=self.worker, slots=fetcher.slots.count, metrics_port=fetcher.metrics_port)
+
+    def take_batch(self, message: str) -> None:
+        """The body of the Celery task; see `Tasks.take_batch`."""
+        self._started.result().tasks.take_batch(message)
+
+    def begin_drain(self) -> None:
+        """Stop announcing this worker, and give what runs its last time. Idempotent; safe in a signal handler."""
+        fetcher = self._started.result()
+        fetcher.loop.call_soon_threadsafe(fetcher.draining.set)
+
+    def close(self) -> None:
+        """After the last batch: wait for attempts in flight and their publication, up to the drain limit; end the loop."""
+        fetcher = self._started.result()
+        self.begin_drain()
+        fetcher.loop.call_soon_threadsafe(fetcher.idle.set)
+        self._thread.join(timeout=self._settings.fetcher_drain_seconds + CLOSE_TIMEOUT_SECONDS)
+        log.info("fetcher stopped", worker=self.worker, attempts_left=fetcher.slots.busy)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except Exception as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+
+    async def _serve(self) -> None:
+        async with open_fetcher(self._settings, worker=self.worker, clock=self._clock) as fetcher:
+            self._started.set_result(fetcher)
+            await fetcher.draining.wait()
+            drain_ends_at = fetcher.loop.time() + self._settings.fetcher_drain_seconds
+            # Celery threads may still wait for slots, and Celery waits for its threads: the limit holds for them too.
+            fetcher.loop.call_at(drain_ends_at, fetcher.slots.close)
+            await fetcher.idle.wait()
+            await fetcher.tasks.finish(seconds=drain_ends_at - fetcher.loop.time())
+
+
+def _checks(*, events: Redis, broker: Redis, draining: asyncio.Event) -> dict[str, Check]:
+    async def ping(redis: Redis) -> None:
+        await redis.ping()
+
+    async def not_draining() -> None:
+        if draining.is_set():
+            raise InterruptedError
+
+    return {"events": partial(ping, events), "broker": partial(ping, broker), "not_draining": not_draining}
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

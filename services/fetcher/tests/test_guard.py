@@ -1,0 +1,336 @@
+"""The guard as a whole: what is refused is never dialled, by no way in."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+from aiohttp import web
+from common.contracts.fetches import ErrorType, OutcomeKind
+
+from fetcher.egress.addresses import EgressPolicy
+from fetcher.perform import perform
+
+DEFAULT = EgressPolicy()
+PUBLIC = "93.184.216.34"
+
+
+async def _hello(_request: web.Request) -> web.Response:
+    return web.Response(text="hello", content_type="text/plain")
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, head: str = "") -> None:
+    while await reader.readuntil(b"\r\n\r\n"):
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}Content-Length: 5\r\n\r\nhello".encode())
+        await writer.drain()
+
+
+async def _outcome(client: Any, command: Any) -> Any:
+    return (await perform(command, client=client)).outcome
+
+
+@pytest.mark.parametrize("host", ["127.66.0.1", "[::1]", "[::ffff:127.66.0.1]", "127.66.0.1."])
+async def test_refused_literal_sees_no_connection(host: str, serve_raw, make_client, command) -> None:
+    canary = await serve_raw(_answer, address="127.66.0.1")
+    outcome = await _outcome(make_client(DEFAULT), command(f"http://{host}:{canary.port}/"))
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
+    assert outcome.kind is OutcomeKind.REFUSED and not outcome.is_retryable
+    assert outcome.evidence.hops[0].verdict.startswith("deny_") and outcome.evidence.hops[0].peer is None
+    assert canary.connections == []
+
+
+async def test_name_of_a_refused_address_sees_no_connection(serve_raw, make_client, command, names) -> None:
+    canary = await serve_raw(_answer, address="127.66.0.1")
+    names.answers["www.example.com"] = [["127.66.0.1"]]
+    policy = EgressPolicy(ports=frozenset({80, canary.port}))
+    outcome = await _outcome(make_client(policy, lookup=names), command(f"http://www.example.com:{canary.port}/"))
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
+    assert outcome.evidence.hops[0].verdict == "deny_loopback"
+    assert outcome.evidence.hops[0].addresses == ("127.66.0.1",)
+    assert "127" not in outcome.error.detail
+    assert canary.connections == []
+
+
+async def test_the_dial_itself_refuses_what_a_broken_resolver_lets_through(make_client, command, dials) -> None:
+    client = make_client(DEFAULT, open_socket=dials)
+
+    async def broken(host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
+        return [{"hostname": host, "host": "127.66.0.1", "port": port, "family": 2, "proto": 0, "flags": 0}]
+
+    client._resolver.resolve = broken
+    outcome = await _outcome(client, command("http://www.example.com/"))
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
+    assert dials.opened == 0
+
+
+async def test_peer_that_is_not_the_dialled_address_gets_no_request(serve_raw, make_client, command, names, dials) -> None:
+    received = []
+
+    async def listen(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(1))
+
+    origin = await serve_raw(listen)
+    dials.port, dials.claims = origin.port, "93.184.216.99"
+    names.answers["www.example.com"] = [[PUBLIC]]
+    outcome = await _outcome(make_client(DEFAULT, lookup=names, open_socket=dials), command("http://www.example.com/"))
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
+    assert outcome.evidence.hops[0].verdict == "deny_peer"
+    assert set(received) <= {b""}
+
+
+async def test_localhost_is_refused_without_lookup_and_fetched_where_its_network_is_listed(serve, make_client, command, names) -> None:
+    base = (await serve({"/": _hello})).replace("127.0.0.1", "localhost")
+    names.answers["localhost"] = [["127.0.0.1"]]
+    refused = await _outcome(make_client(DEFAULT, lookup=names), command(base))
+    assert refused.error.type is ErrorType.REFUSED_ADDRESS and names.asked == []
+    fetched = await _outcome(make_client(lookup=names), command(base))
+    assert fetched.response.status == 200 and fetched.evidence.hops[0].verdict == "unsafe_network"
+
+
+async def test_cloud_metadata_name_is_refused_without_lookup(make_client, command, names) -> None:
+    outcome = await _outcome(make_client(DEFAULT, lookup=names), command("http://metadata.google.internal/computeMetadata/v1/"))
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS and names.asked == []
+
+
+async def test_port_of_a_public_address_is_refused_and_of_a_private_one_is_not_even_named(make_client, command, dials) -> None:
+    client = make_client(DEFAULT, open_socket=dials)
+    assert (await _outcome(client, command(f"http://{PUBLIC}:6379/"))).error.type is ErrorType.REFUSED_PORT
+    assert (await _outcome(client, command("http://127.0.0.1:9999/"))).error.type is ErrorType.REFUSED_ADDRESS
+    assert dials.opened == 0
+
+
+@pytest.mark.parametrize(("url", "error"), [("ftp://example.com/", ErrorType.REFUSED_SCHEME), ("file:///etc/passwd", ErrorType.REFUSED_SCHEME),
+                                            ("http://u:p@example.com/", ErrorType.INVALID_URL), ("http://127.1/", ErrorType.INVALID_URL)])  # fmt: skip
+async def test_unreadable_url_is_refused_before_anything_else(url: str, error: ErrorType, make_client, command, names) -> None:
+    outcome = await _outcome(make_client(DEFAULT, lookup=names), command(url))
+    assert outcome.error.type is error and names.asked == []
+
+
+@pytest.mark.parametrize("location", ["http://127.66.0.1/", "//127.66.0.1/", "http://[::1]/", "http://169.254.169.254/", "http://localhost/"])
+async def test_redirect_is_judged_again(location: str, serve_raw, make_client, command, names, dials) -> None:
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _answer(reader, writer, head=f"Location: {location}\r\n")
+
+    async def redirecting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    dials.port = (await serve_raw(redirecting)).port
+    names.answers["www.example.com"] = [[PUBLIC]]
+    outcome = await _outcome(make_client(DEFAULT, lookup=names, open_socket=dials), command("http://www.example.com/"))
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
+    assert [hop.status for hop in outcome.evidence.hops] == [302, None]
+    assert dials.opened == 1
+
+
+async def test_redirect_to_the_same_name_is_looked_up_again(serve_raw, make_client, command, names, dials) -> None:
+    async def redirecting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: /again\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+    dials.port = (await serve_raw(redirecting)).port
+    names.answers["rebind.example.com"] = [[PUBLIC], ["127.66.0.1"]]
+    outcome = await _outcome(make_client(DEFAULT, lookup=names, open_socket=dials), command("http://rebind.example.com/"))
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
+    assert names.asked == ["rebind.example.com"] * 2 and dials.opened == 1
+
+
+@pytest.mark.parametrize(("location", "error"), [("gopher://127.0.0.1:6379/_x", ErrorType.REFUSED_SCHEME), ("\\\\127.0.0.1\\", ErrorType.INVALID_URL),
+                                                 ("http://u:p@www.example.com/", ErrorType.INVALID_URL), ("http:///x", ErrorType.INVALID_URL)])  # fmt: skip
+async def test_redirect_that_is_no_url_of_ours_is_refused(location: str, error: ErrorType, serve, make_client, command) -> None:
+    async def redirect(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": location})
+
+    outcome = await _outcome(make_client(), command(await serve({"/": redirect})))
+    assert outcome.error.type is error
+
+
+async def test_five_redirects_are_followed_and_a_sixth_is_not(serve, make_client, command) -> None:
+    async def count_down(request: web.Request) -> web.Response:
+        left = int(request.match_info["left"])
+        return web.Response(status=307, headers={"Location": f"/{left - 1}"}) if left else web.Response(text="there")
+
+    base, client = await serve({"/{left}": count_down}), make_client()
+    followed = await _outcome(client, command(f"{base}/5"))
+    assert followed.response.final_url == f"{base}/0" and len(followed.evidence.hops) == 6
+    endless = await _outcome(client, command(f"{base}/6"))
+    assert endless.error.type is ErrorType.TOO_MANY_REDIRECTS and not endless.is_retryable
+    assert len(endless.evidence.hops) == 6
+
+
+async def test_redirect_body_is_not_read(serve_raw, make_client, command) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/next" in await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            return
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 1000000000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(bytes(65536))
+            await writer.drain()
+
+    outcome = await _outcome(make_client(), command((await serve_raw(flood)).url()))
+    assert outcome.response.status == 200 and outcome.evidence.wire_bytes == 2
+
+
+async def test_redirect_status_without_location_is_a_response(serve, make_client, command) -> None:
+    async def lost(_request: web.Request) -> web.Response:
+        return web.Response(status=302, text="where to?")
+
+    outcome = await _outcome(make_client(), command(await serve({"/": lost})))
+    assert outcome.response.status == 302 and outcome.body.size_bytes == 9
+
+
+async def test_caller_headers_stay_with_the_first_origin(serve, make_client, command) -> None:
+    seen: list[Any] = []
+
+    async def remember(request: web.Request) -> web.Response:
+        seen.append(request.headers)
+        return web.Response()
+
+    other = await serve({"/": remember}, address="127.0.0.2")
+
+    async def redirect(request: web.Request) -> web.Response:
+        seen.append(request.headers)
+        return web.Response(status=302, headers={"Location": "/out" if request.path == "/" else other})
+
+    base = await serve({"/": redirect, "/out": redirect})
+    secret = {"Authorization": "Bearer secret", "Cookie": "a=b", "X-Mine": "1", "User-Agent": "caller/1"}
+    await _outcome(make_client(), command(base, headers=secret))
+    assert [headers.get("Authorization") for headers in seen] == ["Bearer secret", "Bearer secret", None]
+    assert not {"Cookie", "X-Mine"} & set(seen[2]) and seen[2]["User-Agent"] == "Fetchwork-test/1"
+    assert seen[0]["User-Agent"] == "caller/1"
+
+
+async def test_headers_that_are_not_a_callers_are_not_sent(serve, make_client, command) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        return web.json_response(sorted(request.headers.items()))
+
+    asked = {"host": "internal", "Proxy-Authorization": "x", "X-Forwarded-For": "1.2.3.4", "Metadata-Flavor": "Google", "Upgrade": "h2c",
+             "X-aws-ec2-metadata-token": "t", "Accept-Encoding": "br", "traceparent": "00-x", "If-None-Match": '"abc"'}  # fmt: skip
+    attempted = await perform(command(await serve({"/": echo}), headers=asked, max_bytes=10_000), client=make_client())
+    sent = dict(__import__("json").loads(__import__("zstandard").decompress(attempted.body)))
+    assert set(sent) == {"Host", "Accept", "Accept-Encoding", "User-Agent", "If-None-Match"}
+    assert sent["Accept-Encoding"] == "gzip" and sent["Host"].startswith("127.0.0.1:")
+
+
+async def test_environment_has_no_say(serve, serve_raw, make_client, command, monkeypatch, tmp_path: Path) -> None:
+    proxy = await serve_raw(_answer)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.url())
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    async def check(request: web.Request) -> web.Response:
+        return web.Response(status=400 if "Authorization" in request.headers else 200)
+
+    outcome = await _outcome(make_client(), command(await serve({"/": check})))
+    assert outcome.response.status == 200 and proxy.connections == []
+
+
+async def test_cookies_are_neither_kept_nor_sent(serve, make_client, command) -> None:
+    seen = []
+
+    async def cookies(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Cookie"))
+        return web.Response(status=302 if request.path == "/" else 200, headers={"Set-Cookie": "sid=1", "Location": "/next"})
+
+    base, client = await serve({"/": cookies, "/next": cookies}), make_client()
+    for _ in range(2):
+        await _outcome(client, command(base))
+    assert seen == [None] * 4
+
+
+async def test_kept_connection_is_reused_and_says_so(serve, make_client, command) -> None:
+    base, client = await serve({"/": _hello}), make_client()
+    hops = [(await _outcome(client, command(base))).evidence.hops[0] for _ in range(2)]
+    assert [hop.is_reused for hop in hops] == [False, True]
+    assert [hop.peer for hop in hops] == ["127.0.0.1", "127.0.0.1"]
+
+
+async def test_request_goes_again_only_on_a_kept_connection_that_broke(serve_raw, make_client, command) -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await reader.readuntil(b"\r\n\r\n")  # the second request on this connection is never answered: it just ends
+
+    origin, client = await serve_raw(once), make_client()
+    assert (await _outcome(client, command(origin.url()))).response.status == 200
+    again = await _outcome(client, command(origin.url()))
+    assert again.response.status == 200
+    assert [hop.is_reused for hop in again.evidence.hops] == [True, False] and len(origin.connections) == 2
+
+
+async def test_fresh_connection_that_breaks_is_not_tried_again(serve_raw, make_client, command) -> None:
+    async def hang_up(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    origin = await serve_raw(hang_up)
+    outcome = await _outcome(make_client(), command(origin.url()))
+    assert outcome.error.type is ErrorType.PROTOCOL and outcome.is_retryable
+    assert len(origin.connections) == 1
+
+
+async def test_nobody_listening_is_a_connect_error(serve_raw, make_client, command) -> None:
+    origin = await serve_raw(_answer)
+    closed = command(f"http://127.0.0.1:{origin.port}/")
+    outcome = await _outcome(make_client(EgressPolicy(unsafe_networks=(ip_network("127.77.0.0/16"),))), closed)
+    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
+    outcome = await _outcome(make_client(), command(f"http://127.77.0.1:{origin.port}/"))
+    assert outcome.error.type is ErrorType.CONNECT and outcome.is_retryable
+    assert "127" not in outcome.error.detail
+
+
+async def test_out_of_sockets_is_our_own_fault(make_client, command) -> None:
+    def exhausted(*_: int) -> Any:
+        raise OSError(24, "Too many open files")
+
+    with pytest.raises(OSError, match="Too many"):
+        await _outcome(make_client(open_socket=exhausted), command("http://127.0.0.1:1/"))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate and key for 127.0.0.1 that nobody vouches for."""
+    if which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", str(file) + ".key", "-out", str(file)],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    return file
+
+
+@pytest.fixture
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    """TLS of an origin with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, str(certificate) + ".key")
+    return context
+
+
+async def test_certificate_nobody_vouches_for_is_refused(serve, make_client, command, server_tls: ssl.SSLContext) -> None:
+    outcome = await _outcome(make_client(), command(await serve({"/": _hello}, tls=server_tls)))
+    assert outcome.error.type is ErrorType.TLS and not outcome.is_retryable
+
+
+async def test_trusted_certificate_is_accepted_for_its_own_name_only(
+    serve, make_client, command, server_tls: ssl.SSLContext, certificate: Path
+) -> None:
+    trusting: Callable[[], ssl.SSLContext] = lambda: ssl.create_default_context(cafile=str(certificate))  # noqa: E731
+    good = await _outcome(make_client(tls=trusting()), command(await serve({"/": _hello}, tls=server_tls)))
+    assert good.response.status == 200 and good.evidence.tls_version in ("TLSv1.2", "TLSv1.3")
+    other = await serve({"/": _hello}, tls=server_tls, address="127.0.0.2")
+    assert (await _outcome(make_client(tls=trusting()), command(other))).error.type is ErrorType.TLS
+
+
+async def test_plain_http_where_tls_was_asked_for_is_a_tls_error(serve, make_client, command) -> None:
+    base = await serve({"/": _hello})
+    outcome = await _outcome(make_client(), command(base.replace("http:", "https:")))
+    assert outcome.error.type is ErrorType.TLS
