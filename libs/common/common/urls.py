@@ -14,6 +14,7 @@ from yarl import URL
 
 URL_LIMIT_CHARACTERS = 4096
 HOST_LIMIT_CHARACTERS = 253
+UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _AUTHORITY = re.compile(r"\A(?:[a-z][a-z0-9+.-]*)://([^/?#]*)", re.IGNORECASE)
@@ -133,7 +134,10 @@ def _refuse_authority(authority: str) -> UrlRefusal | None:
 
 
 def _has_unsafe_character(text: str) -> bool:
-    return any(character == "\\" or unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"} for character in text)
+    """Any blank, control, format or surrogate character, or a backslash, which some parsers read as a slash."""
+    if text.isascii():
+        return not text.isprintable() or " " in text or "\\" in text
+    return any(character == "\\" or unicodedata.category(character) in UNSAFE_CATEGORIES for character in text)
 
 
 def _is_plainly_spelled(authority: str) -> bool:

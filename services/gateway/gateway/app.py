@@ -60,6 +60,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             limit_concurrency=settings.connections_limit,

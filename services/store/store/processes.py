@@ -203,6 +203,7 @@ def _api_server(parts: Parts, dispatcher: Dispatcher) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
         limit_concurrency=1000,
     )

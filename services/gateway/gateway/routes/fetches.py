@@ -19,24 +19,22 @@ from gateway.problems import Problem, ProblemType
 router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
 
 
-@router.post("", status_code=202, operation_id="submitFetch")
-async def submit_fetch(submission: FetchSubmission, response: Response, means: UseMeans) -> FetchDocument:
+@router.post("", status_code=202, operation_id="submitFetch", response_model=FetchDocument)
+async def submit_fetch(submission: FetchSubmission, means: UseMeans) -> Response:
     """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read."""
     target = read_url(submission.url)
     assert isinstance(target, Target)  # the model refuses any other
     fetch = AcceptedFetch(id=new_fetch_id(), host=target.host, accepted_at=means.clock(), request=submission)
     await means.publisher.publish([fetch], traceparent=current_traceparent())
     means.metrics.accepted.inc()
-    response.headers["Location"] = f"/v1/fetches/{fetch.id}"
-    response.headers["Retry-After"] = "1"
-    return FetchDocument.of(_queued(fetch))
+    headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"}
+    return _show(_queued(fetch), status=202, headers=headers)
 
 
-@router.get("/{fetch_id}", operation_id="getFetch")
-async def get_fetch(fetch_id: UUID, response: Response, means: UseMeans) -> FetchDocument:
+@router.get("/{fetch_id}", operation_id="getFetch", response_model=FetchDocument)
+async def get_fetch(fetch_id: UUID, means: UseMeans) -> Response:
     """One fetch: where it is, and once it is finished what came of it."""
-    response.headers["Cache-Control"] = "no-cache"
-    return FetchDocument.of(await _find(fetch_id, means))
+    return _show(await _find(fetch_id, means), status=200, headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/{fetch_id}/content", operation_id="getFetchContent", response_class=Response)
@@ -72,6 +70,12 @@ async def _find(fetch_id: UUID, means: Means) -> FetchView:
     if view is None:
         raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
     return view
+
+
+def _show(view: FetchView, *, status: int, headers: dict[str, str]) -> Response:
+    """The document as bytes: it is built from validated parts, and the framework would validate it twice more."""
+    body = FetchDocument.of(view).model_dump_json(by_alias=True)
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
 def _queued(fetch: AcceptedFetch) -> FetchView:
