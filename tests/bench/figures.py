@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
+import psutil
 from fetchwork_local.stack import Stack, StackStatus
 from rich.console import Console
 from rich.progress import Progress

@@ -6,7 +6,7 @@ HTTP status codes of refusals exist only here.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from common.chassis.telemetry import current_trace_id
@@ -152,15 +152,15 @@ def internal_problem(request_path: str) -> JSONResponse:
 
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Problem)
-    return problem_response(error.type, error.detail, instance=request.url.path)
+    problem = cast(Problem, error)
+    return problem_response(problem.type, problem.detail, instance=request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
+    refusal = cast(HTTPException, error)
+    if refusal.status_code == 405:
         detail = f"{request.method} is not supported on this path."
-        return problem_response(ProblemType.METHOD_NOT_ALLOWED, detail, instance=request.url.path, headers=error.headers)
+        return problem_response(ProblemType.METHOD_NOT_ALLOWED, detail, instance=request.url.path, headers=refusal.headers)
     return problem_response(ProblemType.NOT_FOUND, "No route has this path.", instance=request.url.path)
 
 
@@ -171,8 +171,7 @@ async def _on_gateway_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    faults = error.errors()
+    faults = cast(RequestValidationError, error).errors()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method == "POST" and media_type != "application/json" and not media_type.endswith("+json"):
         detail = f"The body was sent as {media_type or 'nothing'}; this API reads application/json."

@@ -8,6 +8,7 @@ import uvloop
 from common.chassis.build import VERSION
 from common.chassis.lifecycle import stop_on_signals
 from common.chassis.logging import configure_logging
+from common.chassis.memory import settle_garbage_collector
 from common.chassis.settings import load_settings
 from common.chassis.telemetry import configure_tracing
 
@@ -35,6 +36,7 @@ def main() -> int:
             applied = asyncio.run(migrate(settings.database_url.get_secret_value()))
             log.info("migrated", applied=[migration.version for migration in applied])
         else:
+            settle_garbage_collector()
             uvloop.run(_serve(settings))
     except StoreError as error:
         log.error("store cannot run", error=type(error).__name__, reason=str(error))

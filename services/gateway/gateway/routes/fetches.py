@@ -7,7 +7,7 @@ from common.chassis.telemetry import current_traceparent
 from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.views import FetchView, Waiting, WaitingReason
 from common.ids import new_fetch_id
-from common.urls import Target, read_url
+from common.urls import UrlRefusal, read_url
 from fastapi import APIRouter, Header, Response
 
 from gateway.content import content_response
@@ -22,9 +22,7 @@ router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
 @router.post("", status_code=202, operation_id="submitFetch", response_model=FetchDocument)
 async def submit_fetch(submission: FetchSubmission, means: UseMeans) -> Response:
     """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read."""
-    target = read_url(submission.url)
-    assert isinstance(target, Target)  # the model refuses any other
-    fetch = AcceptedFetch(id=new_fetch_id(), host=target.host, accepted_at=means.clock(), request=submission)
+    fetch = AcceptedFetch(id=new_fetch_id(), host=_host(submission), accepted_at=means.clock(), request=submission)
     await means.publisher.publish([fetch], traceparent=current_traceparent())
     means.metrics.accepted.inc()
     headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"}
@@ -47,6 +45,14 @@ async def get_content(fetch_id: UUID, means: UseMeans, if_none_match: Annotated[
     if stored.status is not FetchStatus.SUCCEEDED:
         raise _without_content(stored.status)
     return content_response(fetch_id, stored, if_none_match=if_none_match)
+
+
+def _host(submission: FetchSubmission) -> str:
+    """Who the fetch must be polite to."""
+    target = read_url(submission.url)
+    if isinstance(target, UrlRefusal):
+        raise Problem(ProblemType.INVALID_REQUEST, target.detail)
+    return target.host
 
 
 async def _find(fetch_id: UUID, means: Means) -> FetchView:

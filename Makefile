@@ -1,0 +1,55 @@
+# The verbs of this repository. Thin on purpose: what they do is in the programs that they call.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+PACKAGES := libs services deploy
+# Named after the folder, so that a moved checkout sets itself up again.
+STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
+
+.PHONY: help setup up down test lint types security audit docs lock bench clean
+
+help: ## List the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(STAMP) ## Make .venv and install what is pinned; does nothing when nothing changed
+	@:
+
+$(STAMP): $(wildcard requirements/*.txt) $(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml) deploy/local/setup.sh
+	@deploy/local/setup.sh
+	@touch $@
+
+up: setup ## Start everything on this machine, fetch once, say what to try; Ctrl-C stops it
+	@$(BIN)/fetchwork up
+
+down: setup ## Stop what `up` left running
+	@$(BIN)/fetchwork down
+
+test: setup ## Run every test, on real Postgres, Redis and Celery
+	$(BIN)/python -m pytest
+
+lint: setup types ## Check style, imports, types and generated files
+	$(BIN)/flake8 $(PACKAGES) tests docs conftest.py
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+security: setup ## Look for dangerous code
+	$(BIN)/bandit -c pyproject.toml --quiet --recursive $(PACKAGES)
+
+audit: setup ## Look for known vulnerabilities in what is pinned
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/dev.txt
+
+docs: setup ## Write the generated documentation
+	@$(BIN)/python docs/generate.py
+
+bench: setup ## Measure ready time, latency, throughput and memory on this machine
+	@$(BIN)/python tests/bench/figures.py
+
+lock: setup ## Resolve requirements/*.in again
+	@requirements/lock.sh
+
+clean: ## Remove caches and build leftovers; .venv and data stay
+	rm -rf .mypy_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
+	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,78 @@
+"""What the gateway answers, as far as the SDK reads it. Members that we do not know are kept: the API may grow."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PENDING = frozenset({"queued", "running"})
+
+
+class Answer(BaseModel):
+    """Common to all answers."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Links(Answer):
+    """Where to go from a fetch; paths on the gateway."""
+
+    self_: str = Field(alias="self")
+    content: str
+
+
+class Waiting(Answer):
+    """Why a pending fetch is not running."""
+
+    reason: str
+    until: datetime | None = None
+
+
+class Response(Answer):
+    """The kept response; `digest` is absent when it has no body."""
+
+    status: int
+    headers: list[tuple[str, str]] = Field(default_factory=list)
+    media_type: str | None = None
+    size_bytes: int = 0
+    digest: str | None = None
+    final_url: str | None = None
+
+
+class FetchFailure(Answer):
+    """Why there is no response to keep."""
+
+    type: str
+    detail: str = ""
+
+
+class Attempt(Answer):
+    """One try by one worker."""
+
+    number: int
+    outcome: str
+    status: int | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+class Fetch(Answer):
+    """One fetch, pending or finished. `status` is queued, running, succeeded, failed, cancelled or expired."""
+
+    id: str
+    url: str = ""
+    status: str
+    waiting: Waiting | None = None
+    response: Response | None = None
+    error: FetchFailure | None = None
+    attempts: list[Attempt] = Field(default_factory=list)
+    links: Links | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """True when the status never changes again."""
+        return self.status not in PENDING
+
+    @property
+    def is_succeeded(self) -> bool:
+        """True when there is a response, whatever its HTTP status."""
+        return self.status == "succeeded"

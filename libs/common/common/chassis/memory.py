@@ -1,0 +1,15 @@
+"""Keep the garbage collector from scanning, again and again, what lives as long as the process."""
+
+import gc
+
+FIRST_GENERATION_OBJECTS = 50_000
+
+
+def settle_garbage_collector() -> None:
+    """Call once, when everything is imported: what exists now is never scanned again, and young objects less often.
+
+    Reference counts still free almost everything at once; the collector only finds cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(FIRST_GENERATION_OBJECTS, 20, 100)
