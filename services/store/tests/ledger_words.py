@@ -64,7 +64,7 @@ def attempted(fetch_id: UUID, outcome: Outcome, *, dispatch_seq: int = 1) -> Fet
 
 def fetched(status: int = 200, *, body: BodyReference | None = None, is_retryable: bool = False) -> Outcome:
     """The outcome of an attempt that got a response."""
-    headers = (("content-type", "text/plain"),)
+    headers = (("Content-Type", "text/plain"), ("Vary", "a"), ("vary", "b"), ("Set-Cookie", "x=1"), ("Set-Cookie", "y=2, 3"))
     response = ResponseHead(status=status, headers=headers, media_type="text/plain", final_url="http://a.test/0")
     return Outcome(kind=OutcomeKind.FETCHED, response=response, body=body, is_retryable=is_retryable)
 

@@ -96,6 +96,7 @@ async def test_a_success_is_kept_with_its_body_and_leaves_the_queue(pool: Pool) 
     view = await _view(pool, fetch_id)
     assert view.status is FetchStatus.SUCCEEDED and view.finished_at == at(1)
     assert view.response is not None and view.response.digest == reference.digest and view.response.size_bytes == len(BODY)
+    assert view.response.headers == {"content-type": "text/plain", "vary": "a, b", "set-cookie": "x=1\ny=2, 3"}
     assert [attempt.number for attempt in view.attempts] == [1]
     stored = await read_content(pool, fetch_id)
     assert stored is not None and stored.content is not None

@@ -26,10 +26,14 @@ class Waiting(Message):
 
 
 class ResponseView(Message):
-    """The kept response. `size_bytes` counts decoded bytes; `digest` is of those bytes and absent when there is no body."""
+    """The kept response. `size_bytes` counts decoded bytes; `digest` is of those bytes and absent when there is no body.
+
+    Header names are in lower case. The values of a repeated header are joined by a comma (RFC 9110 section 5.3), those of
+    `set-cookie`, which may hold commas, by a line feed.
+    """
 
     status: int
-    headers: list[tuple[str, str]] = Field(default_factory=list)
+    headers: dict[str, str] = Field(default_factory=dict)
     media_type: str | None = None
     size_bytes: int = 0
     digest: Digest | None = None

@@ -1,6 +1,7 @@
 """One fetch as a reader sees it, built from its ledger row, its queue row and its attempts."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -51,9 +52,18 @@ def _response(row: asyncpg.Record) -> ResponseView | None:
         return None
     return ResponseView(
         status=row["response_status"],
-        headers=json.loads(row["response_headers"]),
+        headers=_headers(json.loads(row["response_headers"])),
         media_type=row["media_type"],
         size_bytes=row["size_bytes"] or 0,
         digest=digest_text(row["content_digest"]) if row["content_digest"] else None,
         final_url=row["final_url"],
     )
+
+
+def _headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        separator = "\n" if key == "set-cookie" else ", "
+        headers[key] = f"{headers[key]}{separator}{value}" if key in headers else value
+    return headers
