@@ -91,6 +91,7 @@ def test_decisions_name_files_that_exist(repository: Path) -> None:
 
 def _public(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = [*tree.body, *(child for node in tree.body if isinstance(node, ast.ClassDef) for child in node.body)]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    nodes = [*tree.body, *(child for node in classes for child in node.body)]
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return [node for node in nodes if isinstance(node, kinds) and not node.name.startswith("_")]

@@ -31,7 +31,7 @@ class Response(Answer):
     """The kept response; `digest` is absent when it has no body."""
 
     status: int
-    headers: list[tuple[str, str]] = Field(default_factory=list)
+    headers: dict[str, str] = Field(default_factory=dict)
     media_type: str | None = None
     size_bytes: int = 0
     digest: str | None = None

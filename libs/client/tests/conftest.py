@@ -60,7 +60,7 @@ class PlayedGateway:
             error = {"type": "connect", "detail": "Nobody \x1b[31mlistens."}
             return web.json_response(self._document(identifier, "failed", error=error))
         body = {} if "empty" in url else {"digest": "sha256:00", "size_bytes": 5}
-        response = {"status": 200, "headers": [["x", "y"]], "media_type": "text/plain", "final_url": url, **body}
+        response = {"status": 200, "headers": {"x": "y"}, "media_type": "text/plain", "final_url": url, **body}
         return web.json_response(self._document(identifier, "succeeded", response=response, new_member="kept"))
 
     async def send(self, request: web.Request) -> web.Response:

@@ -17,7 +17,7 @@ async def test_submitted_fetch_is_waited_for_and_read(gateway: PlayedGateway, ap
         fetch = await client.wait(accepted.id, wait_seconds=10)
         assert fetch.is_succeeded
         assert fetch.response is not None
-        assert (fetch.response.status, fetch.response.size_bytes, fetch.response.headers) == (200, 5, [("x", "y")])
+        assert (fetch.response.status, fetch.response.size_bytes, fetch.response.headers) == (200, 5, {"x": "y"})
         assert fetch.links is not None
         assert fetch.links.self_ == f"/v1/fetches/{fetch.id}"
         assert await client.content(fetch.id) == b"a\x00b\nc"
