@@ -1,6 +1,7 @@
 """`python -m fetcher`: settings, logs, the event loop in its thread, then a Celery worker in this one until a signal."""
 
 import gc
+import os
 import resource
 import sys
 
@@ -9,7 +10,7 @@ from common.chassis.logging import configure_logging
 from common.chassis.settings import load_settings
 from common.chassis.telemetry import configure_tracing
 
-from fetcher.celery_app import create_app, run_worker
+from fetcher.celery_app import create_app, run_worker, stop_on_signals
 from fetcher.process import FetcherThread
 from fetcher.settings import FetcherSettings
 
@@ -21,10 +22,11 @@ def main() -> int:
     tracing = configure_tracing(service="fetcher", version=VERSION, instance=settings.instance)
     _raise_open_file_limit()
     fetcher = FetcherThread(settings)
+    app = create_app(settings, take_batch=fetcher.take_batch)
+    stop_on_signals(fetcher.begin_drain)
     fetcher.start()
     _tune_garbage_collector()
-    app = create_app(settings, take_batch=fetcher.take_batch)
-    exit_code = run_worker(app, name=fetcher.worker, threads=settings.fetcher_threads, on_stop=fetcher.begin_drain)
+    exit_code = run_worker(app, name=fetcher.worker, threads=settings.fetcher_threads)
     fetcher.close()
     tracing.shutdown()
     return exit_code
@@ -43,4 +45,6 @@ def _raise_open_file_limit() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # all is closed; a lookup that hangs in the C library must not hold up the exit, as its thread would

@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from celery import Celery
 from celery.worker import WorkController, state
@@ -43,7 +42,7 @@ def create_app(settings: FetcherSettings, *, take_batch: Callable[[str], None]) 
         event_serializer="json",
         # Which queue: one, direct, so that no binding set in Redis decides where a message goes.
         task_default_queue=COMMAND_QUEUE,
-        task_create_missing_queues=True,  # it declares exactly the default queue
+        task_create_missing_queues=False,  # a misspelled queue must fail, not consume from nowhere
         # Delivery: acknowledged as it starts, since what happens to it afterwards is the lease's business, not Celery's.
         task_acks_late=False,
         worker_prefetch_multiplier=1,  # hoard nothing: a batch in this process's memory is one no idle worker can take
@@ -75,12 +74,25 @@ def create_app(settings: FetcherSettings, *, take_batch: Callable[[str], None]) 
     return app
 
 
-def run_worker(app: Celery, *, name: str, threads: int, on_stop: Callable[[], None]) -> int:
-    """Consume until SIGTERM or SIGINT, in this thread, which must be the main one; return the exit code.
+def stop_on_signals(on_stop: Callable[[], None]) -> None:
+    """From now on the first SIGTERM or SIGINT makes a worker stop in order and calls `on_stop`; the second ends the process."""
 
-    On the first signal `on_stop` is called, no further message is taken, and the tasks that run are waited for. The second
-    signal ends the process at once. `WorkController` is Celery's worker without its command-line program: that would install
-    handlers of its own, among them one that re-executes the process on SIGHUP, and set up logs.
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if state.should_stop is not None:
+            os._exit(HURRIED_EXIT_CODE)
+        state.should_stop = 0  # what Celery's own handler sets: the exit code of a warm shutdown
+        on_stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def run_worker(app: Celery, *, name: str, threads: int) -> int:
+    """Consume until told to stop, in this thread; return the exit code.
+
+    A worker that stops takes no further message, puts those that wait in memory back, and waits for the tasks that run.
+    `WorkController` is Celery's worker without its command-line program: that would install signal handlers of its own, among
+    them one that re-executes the process on SIGHUP, and set up logs.
     """
     worker = WorkController(
         app=app,
@@ -96,20 +108,5 @@ def run_worker(app: Celery, *, name: str, threads: int, on_stop: Callable[[], No
     )
     # A saturated worker's hub may sleep for ten seconds; a stop must not wait for that.
     worker.timer.call_repeatedly(STOP_POLL_SECONDS, state.maybe_shutdown)
-    handlers = _install_stop_signals(on_stop)
-    try:
-        worker.start()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    worker.start()
     return int(worker.exitcode or 0)
-
-
-def _install_stop_signals(on_stop: Callable[[], None]) -> dict[signal.Signals, Any]:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if state.should_stop is not None:
-            os._exit(HURRIED_EXIT_CODE)
-        state.should_stop = 0  # what Celery's own handler sets: the exit code of a warm shutdown
-        on_stop()
-
-    return {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -5,7 +5,6 @@ Started before the Celery worker and closed after it, so that every attempt the 
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -90,8 +89,7 @@ class FetcherThread:
     """A fetcher on a loop in a thread of its own. All methods are for other threads."""
 
     def __init__(self, settings: FetcherSettings, *, clock: Clock = utc_now) -> None:
-        # Host and process both: replicas often share an instance name, and in containers a process id.
-        self.worker = f"{settings.instance}-{socket.gethostname()}-{os.getpid()}"
+        self.worker = f"{settings.instance}-{os.getpid()}"  # a restarted replica is another worker than the one that died
         self._settings = settings
         self._clock = clock
         self._started: Future[Fetcher] = Future()

@@ -73,7 +73,7 @@ class Tasks:
 
     def _take(self, command: PerformFetch) -> None:
         left = (command.lease_ends_at - self._clock()) / timedelta(seconds=1)
-        if left <= 0 or not self._slots.take(timeout_seconds=left):
+        if not self._slots.take(timeout_seconds=left):
             has_ended = self._clock() >= command.lease_ends_at
             self._drop(command, reason=DropReason.LEASE_ENDED if has_ended else DropReason.STOPPING)
             return
@@ -86,7 +86,7 @@ class Tasks:
         task.add_done_callback(lambda _: self._slots.give_back())
 
     async def _attempt(self, command: PerformFetch) -> None:
-        if self._clock() >= command.lease_ends_at:
+        if self._clock() >= command.lease_ends_at:  # asked here and not before: a process may stand still anywhere up to here
             self._drop(command, reason=DropReason.LEASE_ENDED)
             return
         attributes: Attributes = {"fetchwork.fetch_id": str(command.id), "fetchwork.dispatch_seq": command.dispatch_seq}

@@ -1,7 +1,9 @@
 """Real origins on loopback, real clients, and sockets that go to an origin here whatever address they are asked to dial."""
 
 import asyncio
+import random
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -18,6 +20,7 @@ from common.ids import new_fetch_id
 
 from fetcher.egress.addresses import EgressPolicy
 from fetcher.egress.client import EgressClient
+from fetcher.egress.dial import verifying_tls
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -117,7 +120,7 @@ async def serve_raw() -> AsyncIterator[Callable[..., Awaitable[RawOrigin]]]:
             try:
                 await handler(reader, writer)
             except (ConnectionError, asyncio.IncompleteReadError):
-                pass
+                pass  # the client has gone
             finally:
                 writer.close()
 
@@ -132,13 +135,19 @@ async def serve_raw() -> AsyncIterator[Callable[..., Awaitable[RawOrigin]]]:
         writer.transport.abort()
 
 
+@pytest.fixture(scope="session")
+def tls() -> ssl.SSLContext:
+    """The production context, read once: reading the trusted certificates is slow."""
+    return verifying_tls()
+
+
 @pytest.fixture
-async def make_client() -> AsyncIterator[Callable[..., EgressClient]]:
+async def make_client(tls: ssl.SSLContext) -> AsyncIterator[Callable[..., EgressClient]]:
     """Build an egress client that is closed after the test. Without arguments it may dial 127/8 and looks up nothing."""
     clients = []
 
     def make(policy: EgressPolicy = LOOPBACK, **edges: Any) -> EgressClient:
-        edges.setdefault("lookup", Names())
+        edges = {"lookup": Names(), "tls": tls} | edges
         client = EgressClient(policy, user_agent="Fetchwork-test/1", **edges)
         clients.append(client)
         return client
@@ -198,3 +207,9 @@ def until() -> Callable[..., Awaitable[Any]]:
 def noon() -> datetime:
     """A fixed moment."""
     return datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def incompressible() -> bytes:
+    """Bytes that zstd cannot press below the inline limit."""
+    return random.Random(7).randbytes(300 * 1024)

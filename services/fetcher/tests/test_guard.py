@@ -1,19 +1,23 @@
 """The guard as a whole: what is refused is never dialled, by no way in."""
 
 import asyncio
+import json
+import socket
 import ssl
 import subprocess
-from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from shutil import which
 from typing import Any
 
 import pytest
+import zstandard
 from aiohttp import web
 from common.contracts.fetches import ErrorType, OutcomeKind
 
 from fetcher.egress.addresses import EgressPolicy
+from fetcher.egress.dial import guarded_socket_factory
+from fetcher.egress.evidence import CURRENT_HOP, HopRecord
 from fetcher.perform import perform
 
 DEFAULT = EgressPolicy()
@@ -24,9 +28,9 @@ async def _hello(_request: web.Request) -> web.Response:
     return web.Response(text="hello", content_type="text/plain")
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, head: str = "") -> None:
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while await reader.readuntil(b"\r\n\r\n"):
-        writer.write(f"HTTP/1.1 200 OK\r\n{head}Content-Length: 5\r\n\r\nhello".encode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
         await writer.drain()
 
 
@@ -56,16 +60,14 @@ async def test_name_of_a_refused_address_sees_no_connection(serve_raw, make_clie
     assert canary.connections == []
 
 
-async def test_the_dial_itself_refuses_what_a_broken_resolver_lets_through(make_client, command, dials) -> None:
-    client = make_client(DEFAULT, open_socket=dials)
-
-    async def broken(host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
-        return [{"hostname": host, "host": "127.66.0.1", "port": port, "family": 2, "proto": 0, "flags": 0}]
-
-    client._resolver.resolve = broken
-    outcome = await _outcome(client, command("http://www.example.com/"))
-    assert outcome.error.type is ErrorType.REFUSED_ADDRESS
-    assert dials.opened == 0
+@pytest.mark.parametrize("address", ["127.66.0.1", "::1", "::ffff:127.66.0.1", "169.254.169.254"])
+def test_no_socket_is_opened_for_a_refused_address_whoever_asks(address: str, dials) -> None:
+    hop = HopRecord(url="http://www.example.com/")
+    CURRENT_HOP.set(hop)
+    make_socket = guarded_socket_factory(DEFAULT, open_socket=dials)
+    with pytest.raises(PermissionError):
+        make_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 80)))
+    assert dials.opened == 0 and hop.verdict.is_denial
 
 
 async def test_peer_that_is_not_the_dialled_address_gets_no_request(serve_raw, make_client, command, names, dials) -> None:
@@ -83,7 +85,7 @@ async def test_peer_that_is_not_the_dialled_address_gets_no_request(serve_raw, m
     assert set(received) <= {b""}
 
 
-async def test_localhost_is_refused_without_lookup_and_fetched_where_its_network_is_listed(serve, make_client, command, names) -> None:
+async def test_localhost_is_fetched_only_where_its_network_is_listed(serve, make_client, command, names) -> None:
     base = (await serve({"/": _hello})).replace("127.0.0.1", "localhost")
     names.answers["localhost"] = [["127.0.0.1"]]
     refused = await _outcome(make_client(DEFAULT, lookup=names), command(base))
@@ -104,18 +106,24 @@ async def test_port_of_a_public_address_is_refused_and_of_a_private_one_is_not_e
     assert dials.opened == 0
 
 
-@pytest.mark.parametrize(("url", "error"), [("ftp://example.com/", ErrorType.REFUSED_SCHEME), ("file:///etc/passwd", ErrorType.REFUSED_SCHEME),
-                                            ("http://u:p@example.com/", ErrorType.INVALID_URL), ("http://127.1/", ErrorType.INVALID_URL)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("ftp://example.com/", ErrorType.REFUSED_SCHEME),
+        ("file:///etc/passwd", ErrorType.REFUSED_SCHEME),
+        ("http://u:p@example.com/", ErrorType.INVALID_URL),
+        ("http://127.1/", ErrorType.INVALID_URL),
+    ],
+)
 async def test_unreadable_url_is_refused_before_anything_else(url: str, error: ErrorType, make_client, command, names) -> None:
     outcome = await _outcome(make_client(DEFAULT, lookup=names), command(url))
     assert outcome.error.type is error and names.asked == []
 
 
-@pytest.mark.parametrize("location", ["http://127.66.0.1/", "//127.66.0.1/", "http://[::1]/", "http://169.254.169.254/", "http://localhost/"])
+@pytest.mark.parametrize(
+    "location", ["http://127.66.0.1/", "//127.66.0.1/", "http://[::1]/", "http://169.254.169.254/", "http://localhost/"]
+)
 async def test_redirect_is_judged_again(location: str, serve_raw, make_client, command, names, dials) -> None:
-    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _answer(reader, writer, head=f"Location: {location}\r\n")
-
     async def redirecting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
@@ -140,8 +148,15 @@ async def test_redirect_to_the_same_name_is_looked_up_again(serve_raw, make_clie
     assert names.asked == ["rebind.example.com"] * 2 and dials.opened == 1
 
 
-@pytest.mark.parametrize(("location", "error"), [("gopher://127.0.0.1:6379/_x", ErrorType.REFUSED_SCHEME), ("\\\\127.0.0.1\\", ErrorType.INVALID_URL),
-                                                 ("http://u:p@www.example.com/", ErrorType.INVALID_URL), ("http:///x", ErrorType.INVALID_URL)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("location", "error"),
+    [
+        ("gopher://127.0.0.1:6379/_x", ErrorType.REFUSED_SCHEME),
+        ("\\\\127.0.0.1\\", ErrorType.INVALID_URL),
+        ("http://u:p@www.example.com/", ErrorType.INVALID_URL),
+        ("http:///x", ErrorType.INVALID_URL),
+    ],
+)
 async def test_redirect_that_is_no_url_of_ours_is_refused(location: str, error: ErrorType, serve, make_client, command) -> None:
     async def redirect(_request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": location})
@@ -210,10 +225,19 @@ async def test_headers_that_are_not_a_callers_are_not_sent(serve, make_client, c
     async def echo(request: web.Request) -> web.Response:
         return web.json_response(sorted(request.headers.items()))
 
-    asked = {"host": "internal", "Proxy-Authorization": "x", "X-Forwarded-For": "1.2.3.4", "Metadata-Flavor": "Google", "Upgrade": "h2c",
-             "X-aws-ec2-metadata-token": "t", "Accept-Encoding": "br", "traceparent": "00-x", "If-None-Match": '"abc"'}  # fmt: skip
-    attempted = await perform(command(await serve({"/": echo}), headers=asked, max_bytes=10_000), client=make_client())
-    sent = dict(__import__("json").loads(__import__("zstandard").decompress(attempted.body)))
+    asked = {
+        "host": "internal",
+        "Proxy-Authorization": "x",
+        "X-Forwarded-For": "1.2.3.4",
+        "Metadata-Flavor": "Google",
+        "X-aws-ec2-metadata-token": "t",
+        "Upgrade": "h2c",
+        "Accept-Encoding": "br",
+        "traceparent": "00-x",
+        "If-None-Match": '"abc"',
+    }
+    attempted = await perform(command(await serve({"/": echo}), headers=asked), client=make_client())
+    sent = dict(json.loads(zstandard.decompress(attempted.body)))
     assert set(sent) == {"Host", "Accept", "Accept-Encoding", "User-Agent", "If-None-Match"}
     assert sent["Accept-Encoding"] == "gzip" and sent["Host"].startswith("127.0.0.1:")
 
@@ -299,11 +323,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
     file = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", str(file) + ".key", "-out", str(file)],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
+    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1".split()
+    files = ["-keyout", f"{file}.key", "-out", str(file)]
+    subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True, timeout=30)
     return file
 
 
@@ -311,7 +333,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server_tls(certificate: Path) -> ssl.SSLContext:
     """TLS of an origin with that certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, str(certificate) + ".key")
+    context.load_cert_chain(certificate, f"{certificate}.key")
     return context
 
 
@@ -323,11 +345,11 @@ async def test_certificate_nobody_vouches_for_is_refused(serve, make_client, com
 async def test_trusted_certificate_is_accepted_for_its_own_name_only(
     serve, make_client, command, server_tls: ssl.SSLContext, certificate: Path
 ) -> None:
-    trusting: Callable[[], ssl.SSLContext] = lambda: ssl.create_default_context(cafile=str(certificate))  # noqa: E731
-    good = await _outcome(make_client(tls=trusting()), command(await serve({"/": _hello}, tls=server_tls)))
+    client = make_client(tls=ssl.create_default_context(cafile=str(certificate)))
+    good = await _outcome(client, command(await serve({"/": _hello}, tls=server_tls)))
     assert good.response.status == 200 and good.evidence.tls_version in ("TLSv1.2", "TLSv1.3")
     other = await serve({"/": _hello}, tls=server_tls, address="127.0.0.2")
-    assert (await _outcome(make_client(tls=trusting()), command(other))).error.type is ErrorType.TLS
+    assert (await _outcome(client, command(other))).error.type is ErrorType.TLS
 
 
 async def test_plain_http_where_tls_was_asked_for_is_a_tls_error(serve, make_client, command) -> None:

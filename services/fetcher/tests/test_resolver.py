@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from common.contracts.fetches import ErrorType
@@ -13,7 +14,7 @@ from fetcher.egress.resolver import ANSWER_LIMIT, GuardedResolver
 from fetcher.errors import ExchangeFailed
 
 
-async def _resolve(answers, *, host="www.example.com", port=80, policy=EgressPolicy()):  # type: ignore[no-untyped-def]
+async def _resolve(answers: Any, *, port: int = 80) -> Any:
     hop = HopRecord(url="http://www.example.com/")
     CURRENT_HOP.set(hop)
 
@@ -22,9 +23,9 @@ async def _resolve(answers, *, host="www.example.com", port=80, policy=EgressPol
             raise answers
         return list(answers)
 
-    resolver = GuardedResolver(policy, lookup=lookup)
+    resolver = GuardedResolver(EgressPolicy(), lookup=lookup)
     try:
-        return [result["host"] for result in await resolver.resolve(host, port)], hop
+        return [result["host"] for result in await resolver.resolve("www.example.com", port)], hop
     except ExchangeFailed as failed:
         return failed.error, hop
     finally:
@@ -52,7 +53,7 @@ async def test_at_most_eight_answers_are_kept() -> None:
     assert len(found) == ANSWER_LIMIT
 
 
-@pytest.mark.parametrize("failure", [socket.gaierror(socket.EAI_NONAME, "no"), OSError("down"), UnicodeError("label too long"), []])
+@pytest.mark.parametrize("failure", [socket.gaierror(socket.EAI_NONAME, "no"), OSError("down"), UnicodeError("too long"), []])
 async def test_name_without_answer_is_a_dns_error(failure: object) -> None:
     error, hop = await _resolve(failure)
     assert error.type is ErrorType.DNS

@@ -32,6 +32,7 @@ SERVER_SETTINGS = {
     "jit": "off",
     # Every ledger statement looks rows up by key. Without statistics the planner turns the joins on unnest() into hash
     # joins over whole tables once a plan becomes generic: 0.5 s a set at 40,000 rows. tests/test_plans.py looks at them.
+    "plan_cache_mode": "force_generic_plan",  # planning such a statement anew costs more than running it
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
@@ -69,6 +70,7 @@ async def open_pool(url: str, *, size: int) -> AsyncIterator[Pool]:
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=60,
             server_settings=SERVER_SETTINGS,
+            reset=_keep_session,
         )
     except (*TRANSIENT, asyncpg.PostgresError) as error:
         raise DatabaseUnavailable(f"cannot connect: {type(error).__name__}") from error
@@ -97,6 +99,10 @@ async def in_transaction(pool: Pool, work: Callable[[Connection], Awaitable[Resu
 async def fetch_rows(pool: Pool, statement: str, *arguments: Any) -> list[asyncpg.Record]:
     """The rows of one statement, which is a transaction by itself, with the promises of `in_transaction`."""
     return await _with_retries(pool, lambda connection: connection.fetch(statement, *arguments))
+
+
+async def _keep_session(_connection: Connection) -> None:
+    """Nobody changes a session's settings for longer than a transaction: resetting each time would be one more round trip."""
 
 
 async def _with_retries(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:
