@@ -68,7 +68,7 @@ def create_app(settings: FetcherSettings, *, take_batch: Callable[[str], None]) 
         enable_utc=True,
         timezone="UTC",
     )
-    app.task(take_batch, name=FETCH_PERFORM, typing=False)
+    app.task(take_batch, name=FETCH_PERFORM, shared=False, typing=False)
     app.set_default()  # pool threads look the application up there
     app.finalize()
     return app

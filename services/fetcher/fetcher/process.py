@@ -108,7 +108,8 @@ class FetcherThread:
     def begin_drain(self) -> None:
         """Stop announcing this worker, and give what runs its last time. Idempotent; safe in a signal handler."""
         fetcher = self._started.result()
-        fetcher.loop.call_soon_threadsafe(fetcher.draining.set)
+        if self._thread.is_alive():
+            fetcher.loop.call_soon_threadsafe(fetcher.draining.set)
 
     def close(self) -> None:
         """After the last batch: wait for attempts in flight and their publication, up to the drain limit; end the loop."""

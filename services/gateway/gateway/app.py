@@ -1,11 +1,13 @@
 """The composition root of the gateway: builds its parts, its application and its server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
 import uvicorn
 from common.chassis.build import VERSION
+from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import serve_operations
 from common.clock import utc_now
 from common.streams.connection import connect_redis
@@ -84,8 +86,9 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
     )
+    publishing = asyncio.create_task(publisher.run(), name="publisher")
     try:
         yield Means(publisher=publisher, store=store, metrics=GatewayMetrics(), clock=utc_now)
     finally:
-        await store.close()
-        await redis.aclose()
+        publishing.cancel()
+        await close_all(store.close, redis.aclose)

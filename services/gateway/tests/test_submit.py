@@ -1,6 +1,6 @@
 """Submitting: one durable event a promise, a problem document for anything else, and never half of one."""
 
-import json
+import asyncio
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -129,9 +129,20 @@ async def test_no_promise_while_redis_cannot_write(client: httpx2.AsyncClient, e
     assert (await client.post("/v1/fetches", json={"url": URL})).status_code == 202
 
 
+async def test_submissions_at_once_are_each_their_own_promise(client: httpx2.AsyncClient, events: Redis) -> None:
+    """They may share a publish, but neither an event nor a fate: past the limit of 50 the rest is refused, none half."""
+    answers = await asyncio.gather(*(client.post("/v1/fetches", json={"url": f"{URL}&n={number}"}) for number in range(60)))
+    accepted = [answer for answer in answers if answer.status_code == 202]
+    assert len(accepted) == 50 and {answer.status_code for answer in answers} == {202, 503}
+    published = {str(event.data.fetches[0].id): event.data.fetches[0].request.url for event in await _events(events)}
+    assert published == {answer.json()["id"]: answer.json()["url"] for answer in accepted}
+
+
 async def test_the_same_call_once_more_is_one_event(events: Redis) -> None:
     """redis-py repeats a call whose connection broke; the script must not append twice."""
     script = events.register_script(files("gateway").joinpath("accept.lua").read_text())
-    entries = [await script(keys=[ACCEPTED_STREAM, INGESTING_HASH], args=[json.dumps({}), 10, "id-1"]) for _ in range(2)]
-    assert entries[0] == entries[1]
-    assert await events.xlen(ACCEPTED_STREAM) == 1
+    arguments = [10, "{}", 1, "id-1", "{}", 2, "id-2", "id-3"]
+    entries = [await script(keys=[ACCEPTED_STREAM, INGESTING_HASH], args=arguments) for _ in range(2)]
+    assert entries[0] == entries[1] and len(set(entries[0])) == 2
+    assert await events.xlen(ACCEPTED_STREAM) == 2
+    assert await events.hlen(INGESTING_HASH) == 3

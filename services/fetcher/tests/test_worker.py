@@ -1,0 +1,268 @@
+"""The real process: `python -m fetcher` between a real broker, a real events Redis and real origins."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+import zstandard
+from aiohttp import web
+from celery import Celery
+from common.clock import utc_now
+from common.contracts.catalog import FETCH_PERFORM
+from common.contracts.envelope import Envelope
+from common.contracts.fetches import FetchAttempted, PerformFetch, PerformFetches
+from common.streams.names import ATTEMPTED_STREAM, COMMAND_QUEUE, WORKER_KEY_PREFIX
+from fetchwork_local.ports import free_port
+from fetchwork_local.servers import embedded_redis
+from redis.asyncio import Redis
+
+Serve = Callable[..., Awaitable[str]]
+Until = Callable[..., Awaitable[Any]]
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+EXIT_TIMEOUT_SECONDS = 15
+
+
+@dataclass
+class Worker:
+    """A running fetcher process and its log."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        rows = [json.loads(row) for row in self.log.read_text().splitlines() if row.startswith("{")]
+        return [row for row in rows if row.get("event") == event]
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal to this process."""
+        self.process.send_signal(number)
+
+    async def exit_code(self) -> int:
+        """Wait until it has ended."""
+        return await asyncio.to_thread(self.process.wait, EXIT_TIMEOUT_SECONDS)
+
+    async def operations(self, path: str) -> str:
+        """What the port for operators answers."""
+        port = self.lines("fetcher started")[0]["metrics_port"]
+
+        def get() -> str:
+            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+
+        return await asyncio.to_thread(get)
+
+
+@pytest.fixture
+def launch(events_url: str, broker_url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Start `python -m fetcher`; what still runs after the test is killed."""
+    workers: list[Worker] = []
+
+    def start(**settings: str) -> Worker:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "FETCHWORK_EVENTS_URL": events_url,
+            "FETCHWORK_BROKER_URL": broker_url,
+            "FETCHWORK_STORE_URL": "http://127.0.0.1:1",
+            "FETCHWORK_STORE_TOKEN": "0123456789abcdef",
+            "FETCHWORK_METRICS_PORT": "0",
+            "FETCHWORK_UNSAFE_TARGET_NETWORKS": "127.0.0.0/8",
+        } | {f"FETCHWORK_{name}": value for name, value in settings.items()}
+        log = tmp_path / f"fetcher-{len(workers)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen([sys.executable, "-m", "fetcher"], env=environment, stdout=output, stderr=output)
+        workers.append(Worker(process, log))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait(EXIT_TIMEOUT_SECONDS)
+
+
+@pytest.fixture
+async def worker(launch: Callable[..., Worker], broker: Redis, events: Redis, until: Until) -> AsyncIterator[Worker]:
+    """A fetcher that has announced itself, over empty Redis servers."""
+    started = launch(FETCHER_SLOTS="4", FETCHER_THREADS="1")
+    await until(lambda: broker.keys(f"{WORKER_KEY_PREFIX}*"), seconds=20)
+    yield started
+
+
+@pytest.fixture
+def send(broker_url: str) -> Iterator[Callable[..., Awaitable[None]]]:
+    """Send a batch as the store's dispatcher does: one Celery message with one JSON string."""
+    app = Celery(broker=broker_url, set_as_current=False)
+
+    async def publish(*commands: PerformFetch, raw: str | None = None, task: str = FETCH_PERFORM) -> None:
+        message = raw or _message(*commands)
+        await asyncio.to_thread(app.send_task, task, args=[message], queue=COMMAND_QUEUE, ignore_result=True)
+
+    yield publish
+    app.close()
+
+
+def _message(*commands: PerformFetch) -> str:
+    batch = PerformFetches(fetches=commands)
+    return Envelope[PerformFetches].wrap(
+        batch, type=FETCH_PERFORM, source="test", subject="batch", now=utc_now(), traceparent=None
+    ).model_dump_json()
+
+
+async def _attempts(events: Redis) -> list[tuple[FetchAttempted, bytes | None]]:
+    entries = await events.xrange(ATTEMPTED_STREAM)
+    return [
+        (Envelope[FetchAttempted].model_validate_json(fields[b"event"]).data, fields.get(b"body")) for _, fields in entries
+    ]
+
+
+class Gate:
+    """An origin that answers only when it is told to."""
+
+    def __init__(self) -> None:
+        self.open, self.waiting = asyncio.Event(), 0
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.waiting += 1
+        await self.open.wait()
+        return web.Response(text="at last")
+
+
+async def _hello(_request: web.Request) -> web.Response:
+    return web.Response(text="hello", content_type="text/plain")
+
+
+async def test_command_becomes_an_outcome(
+    worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, until: Until
+) -> None:
+    base = await serve({"/": _hello})
+    asked = command(base, traceparent=f"00-{TRACE_ID}-b7ad6b7169203331-01")
+    await send(asked, command("http://169.254.169.254/latest/meta-data/"), command(f"{base}/", lease_seconds=-1))
+    attempts = await until(lambda: _two(events))
+    by_id = {attempted.id: (attempted, body) for attempted, body in attempts}
+    attempted, body = by_id[asked.id]
+    assert attempted.outcome.response is not None and attempted.outcome.response.status == 200
+    assert zstandard.decompress(body or b"") == b"hello"
+    refused = next(other for other, _ in attempts if other.id != asked.id)
+    assert refused.outcome.error is not None and refused.outcome.error.type == "refused_address"
+    envelopes = [json.loads(fields[b"event"]) for _, fields in await events.xrange(ATTEMPTED_STREAM)]
+    assert TRACE_ID in next(envelope["traceparent"] for envelope in envelopes if envelope["subject"] == str(asked.id))
+    [line] = [row for row in worker.lines("attempt finished") if row["fetch_id"] == str(asked.id)]
+    assert (line["trace_id"], line["outcome"], line["host"]) == (TRACE_ID, "fetched", base.removeprefix("http://"))
+    metrics = await worker.operations("/metrics")
+    assert 'fetchwork_commands_dropped_total{reason="lease_ended"} 1.0' in metrics
+    assert 'fetchwork_egress_refused_total{reason="deny_link_local"} 1.0' in metrics
+    assert 'fetchwork_fetcher_slots{state="free"} 4.0' in metrics and "fetchwork_build_info{" in metrics
+    assert "[+]events ok" in await worker.operations("/readyz?verbose")
+
+
+async def _two(events: Redis) -> Any:
+    attempts = await _attempts(events)
+    return attempts if len(attempts) == 2 else None
+
+
+async def test_garbage_does_not_stop_the_worker(
+    worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, until: Until
+) -> None:
+    await send(raw="{ not json")
+    await send(raw="x", task="fetch.perform.v99")
+    await send(command(await serve({"/": _hello})))
+    await until(lambda: events.xlen(ATTEMPTED_STREAM))
+    assert 'fetchwork_commands_rejected_total{reason="undecodable"} 1.0' in await worker.operations("/metrics")
+
+
+async def test_stop_publishes_what_is_in_flight_and_leaves_the_rest_in_the_queue(
+    worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, broker: Redis, until: Until
+) -> None:
+    gate = Gate()
+    base = await serve({"/": gate.answer})
+    await send(*(command(base) for _ in range(4)))
+    await until(lambda: gate.waiting == 4)
+    worker.signal()
+    await until(lambda: _is_gone(broker), seconds=2)
+    await send(command(base))
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for its attempts, well past the end of its Celery worker
+        await asyncio.to_thread(worker.process.wait, 1.5)
+    gate.open.set()
+    assert await worker.exit_code() == 0
+    attempts = await _attempts(events)
+    assert len(attempts) == 4 and all(attempted.outcome.response for attempted, _ in attempts)
+    assert await broker.llen(COMMAND_QUEUE) == 1
+    assert worker.lines("fetcher stopped")[0]["attempts_left"] == 0
+
+
+async def _is_gone(broker: Redis) -> bool:
+    return not await broker.keys(f"{WORKER_KEY_PREFIX}*")
+
+
+async def test_batches_that_wait_in_memory_go_back_to_the_queue(
+    worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, broker: Redis, until: Until
+) -> None:
+    gate = Gate()
+    base = await serve({"/": gate.answer})
+    for _ in range(8):
+        await send(*(command(base) for _ in range(3)))
+    await until(lambda: gate.waiting == 4)
+    worker.signal()
+    await until(lambda: _is_gone(broker), seconds=2)
+    gate.open.set()
+    assert await worker.exit_code() == 0
+    performed = len(await _attempts(events))
+    assert performed % 3 == 0 and await broker.llen(COMMAND_QUEUE) == 8 - performed // 3
+    assert await broker.hlen("unacked") == 0
+
+
+async def test_second_signal_ends_at_once(
+    worker: Worker, send: Any, serve: Serve, command: Any, broker: Redis, until: Until
+) -> None:
+    gate = Gate()
+    await send(command(await serve({"/": gate.answer})))
+    await until(lambda: gate.waiting == 1)
+    worker.signal(signal.SIGINT)
+    await until(lambda: _is_gone(broker), seconds=2)
+    worker.signal(signal.SIGINT)
+    assert await asyncio.wait_for(worker.exit_code(), timeout=2) == 1
+
+
+async def test_worker_outlives_its_broker(
+    launch: Any, serve: Serve, command: Any, events: Redis, until: Until, tmp_path: Path
+) -> None:
+    port, base = free_port(), await serve({"/": _hello})
+    first = embedded_redis(tmp_path / "broker", is_durable=False, port=port)
+    url = first.__enter__()
+    worker = launch(BROKER_URL=url)
+    app = Celery(broker=url, set_as_current=False)
+    message = _message(command(base))
+    await until(lambda: worker.lines("fetcher started"), seconds=20)
+    app.send_task(FETCH_PERFORM, args=[message], queue=COMMAND_QUEUE)
+    await until(lambda: events.xlen(ATTEMPTED_STREAM))
+    first.__exit__(None, None, None)
+    with embedded_redis(tmp_path / "broker", is_durable=False, port=port):
+        await asyncio.to_thread(app.send_task, FETCH_PERFORM, args=[message], queue=COMMAND_QUEUE)
+        await until(lambda: _two(events), seconds=15)
+    worker.signal()
+    assert await worker.exit_code() == 0
+    app.close()
+
+
+async def test_worker_without_a_broker_keeps_trying_and_can_be_stopped(launch: Any, until: Until) -> None:
+    worker = launch(BROKER_URL="redis://127.0.0.1:1")
+    await until(lambda: worker.lines("announcement failed"), seconds=20)
+    assert worker.process.poll() is None
+    worker.signal()
+    assert await worker.exit_code() == 0
+
+
+async def test_faulty_settings_end_the_start_with_code_2(launch: Any) -> None:
+    worker = launch(FETCHER_DRAIN_SECONDS="5", STORE_URL="")
+    assert await worker.exit_code() == 2
+    assert "FETCHWORK_FETCHER_DRAIN_SECONDS" in worker.log.read_text() and "FETCHWORK_STORE_URL" in worker.log.read_text()
