@@ -1,12 +1,12 @@
 """`python -m fetcher`: settings, logs, the event loop in its thread, then a Celery worker in this one until a signal."""
 
-import gc
 import os
 import resource
 import sys
 
 from common.chassis.build import VERSION
 from common.chassis.logging import configure_logging
+from common.chassis.memory import settle_garbage_collector
 from common.chassis.settings import load_settings
 from common.chassis.telemetry import configure_tracing
 
@@ -25,17 +25,11 @@ def main() -> int:
     app = create_app(settings, take_batch=fetcher.take_batch)
     stop_on_signals(fetcher.begin_drain)
     fetcher.start()
-    _tune_garbage_collector()
+    settle_garbage_collector()
     exit_code = run_worker(app, name=fetcher.worker, threads=settings.fetcher_threads)
     fetcher.close()
     tracing.shutdown()
     return exit_code
-
-
-def _tune_garbage_collector() -> None:
-    """What exists now lives as long as the process: do not scan it again and again (measured: 5 to 10 % of the CPU)."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _raise_open_file_limit() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from common.contracts.fetches import FetchRequest
+from common.contracts.request_headers import is_denied
 from pydantic import ValidationError
 
 from fetcher.egress.addresses import EgressPolicy
-from fetcher.egress.headers import is_denied
 from fetcher.perform import perform
 
 STAND_INS = {

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Self
 
-from common.contracts.fetches import FetchRequest, RetryPolicy
+from common.contracts.fetches import FetchRequest, HeaderName, HeaderValue, RetryPolicy
+from common.contracts.request_headers import is_denied
 from common.contracts.views import FetchView
 from common.urls import UrlRefusal, read_url
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -19,6 +20,12 @@ def _canonical_url(text: str) -> str:
     return target.url
 
 
+def _caller_header(name: str) -> str:
+    if is_denied(name):
+        raise PydanticCustomError("header_refused", "This header is set by the fetcher itself; leave it out.")
+    return name
+
+
 class RetrySubmission(RetryPolicy):
     """When to try again; unknown members are refused."""
 
@@ -33,6 +40,9 @@ class FetchSubmission(FetchRequest):
     url: Annotated[
         str, Field(min_length=1, max_length=4096, description="Absolute http or https URL."), AfterValidator(_canonical_url)
     ]
+    headers: dict[Annotated[HeaderName, AfterValidator(_caller_header)], HeaderValue] = Field(
+        default_factory=dict, max_length=50, description="Request headers to send, at most 50."
+    )
     retries: RetrySubmission = Field(default_factory=RetrySubmission, description="When to try again.")
 
 

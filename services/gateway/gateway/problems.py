@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
+from urllib.parse import quote
 
 import structlog
 from common.chassis.telemetry import current_trace_id
@@ -18,6 +19,8 @@ from starlette.exceptions import HTTPException
 from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
+KEY_MARK = "[key]"
+"""What pydantic puts behind a member whose name, not its value, is at fault."""
 
 log = structlog.get_logger()
 
@@ -196,6 +199,6 @@ def _sentence(fault: Mapping[str, Any]) -> str:
 
 
 def _pointer(location: Sequence[str | int]) -> str:
-    """The JSON Pointer (RFC 6901), as a URI fragment, of a member of the body."""
-    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location[1:]]
-    return "#/" + "/".join(parts) if parts else "#"
+    """The JSON Pointer (RFC 6901), as a URI fragment (its section 6), of a member of the body."""
+    members = [str(part) for part in location[1:] if part != KEY_MARK]
+    return "#" + "".join("/" + quote(member.replace("~", "~0").replace("/", "~1")) for member in members)

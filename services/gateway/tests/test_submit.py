@@ -64,6 +64,8 @@ BAD_BODIES: list[tuple[bytes, int, str, str | None]] = [
     (b'{"url": "http://a.test/", "method": "TRACE"}', 422, "invalid-request", "#/method"),
     (b'{"url": "http://a.test/", "headers": {"A": "b\\r\\nC: d"}}', 422, "invalid-request", "#/headers/A"),
     (b'{"url": "http://a.test/", "headers": {"A": "b\\u0000"}}', 422, "invalid-request", "#/headers/A"),
+    (b'{"url": "http://a.test/", "headers": {"Host": "b.test"}}', 422, "invalid-request", "#/headers/Host"),
+    (b'{"url": "http://a.test/", "headers": {"Bad Name": "x"}}', 422, "invalid-request", "#/headers/Bad%20Name"),
     (b'{"url": "ftp://a.test/"}', 422, "invalid-request", "#/url"),
     (b'{"url": "/just/a/path"}', 422, "invalid-request", "#/url"),
     (b'{"url": "http://user:secret@a.test/"}', 422, "invalid-request", "#/url"),

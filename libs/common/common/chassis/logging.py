@@ -46,7 +46,7 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if key.lower() in SECRET_FIELDS:
             event[key] = "REDACTED"
-        elif isinstance(value, str):
+        elif isinstance(value, str) and "://" in value:
             event[key] = _QUERY.sub(r"\1?REDACTED", _CREDENTIALS.sub("REDACTED@", value))
     return event
 

@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 Attributes = Mapping[str, str | int | float | bool]
 
 _propagator = TraceContextTextMapPropagator()
+_tracer = trace.get_tracer("fetchwork")  # a proxy until `configure_tracing` installs the real one
 
 
 def configure_tracing(*, service: str, version: str, instance: str) -> TracerProvider:
@@ -36,8 +37,7 @@ def configure_tracing(*, service: str, version: str, instance: str) -> TracerPro
 def span(name: str, *, kind: SpanKind, traceparent: str | None = None, attributes: Attributes | None = None) -> Iterator[Span]:
     """Run a block inside a span whose parent is `traceparent`, or the current span when that is None."""
     parent = _extract(traceparent) if traceparent else None
-    tracer = trace.get_tracer("fetchwork")
-    with tracer.start_as_current_span(name, context=parent, kind=kind, attributes=dict(attributes or {})) as current:
+    with _tracer.start_as_current_span(name, context=parent, kind=kind, attributes=dict(attributes or {})) as current:
         yield current
 
 

@@ -3,24 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from common.contracts.fetches import ErrorType
+from common.contracts.request_headers import is_denied
 
 from fetcher.errors import ExchangeFailed
 
 HEADER_BLOCK_LIMIT_BYTES = 64 * 1024
-
-_DENIED = frozenset(
-    (
-        # Decided by the exchange itself: authority, framing and what we can decode.
-        "host content-length transfer-encoding accept-encoding expect "
-        # Hop by hop (RFC 9110 section 7.6.1).
-        "connection keep-alive te trailer upgrade forwarded via "
-        # Believed by proxies and applications behind a trusted front.
-        "x-real-ip x-rewrite-url x-original-url x-client-ip true-client-ip "
-        # Our own traces end here.
-        "traceparent tracestate baggage"
-    ).split()
-)
-_DENIED_PREFIXES = ("proxy-", "x-forwarded-", "sec-", "metadata", "x-aws-ec2-metadata-", "x-google-metadata")
 
 
 def outgoing_headers(asked: Mapping[str, str], *, user_agent: str) -> dict[str, str]:
@@ -30,12 +17,6 @@ def outgoing_headers(asked: Mapping[str, str], *, user_agent: str) -> dict[str, 
     if not any(name.lower() == "user-agent" for name in kept):
         ours["User-Agent"] = user_agent
     return ours | kept
-
-
-def is_denied(name: str) -> bool:
-    """Is this header never taken from a caller?"""
-    lowered = name.lower()
-    return lowered in _DENIED or lowered.startswith(_DENIED_PREFIXES)
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
