@@ -61,7 +61,8 @@ def test_postgres_set_up_that_was_cut_short_is_done_again(tmp_path: Path) -> Non
 def test_durable_redis_survives_sigkill(tmp_path: Path) -> None:
     with embedded_redis(tmp_path) as url:
         assert ask_redis(url, "SET kept yes") == ["+OK"]
-        (server,) = [child for child in psutil.Process().children() if "valkey-server" in child.name()]
+        port = str(urlsplit(url).port)
+        (server,) = [child for child in psutil.Process().children() if port in " ".join(child.cmdline())]
         server.kill()
     with embedded_redis(tmp_path) as url:
         assert ask_redis(url, "EXISTS kept") == [":1"]
