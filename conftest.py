@@ -1,5 +1,10 @@
-"""Real servers for every test that wants one: Postgres and two Redis-compatible servers, embedded, once a session."""
+"""Real servers for every test that wants one: Postgres and two Redis-compatible servers, embedded, once a session.
 
+Leaves nothing behind: name a folder with --basetemp to keep what the tests wrote.
+"""
+
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -7,6 +12,13 @@ import pytest
 from common.streams.connection import connect_redis
 from fetchwork_local.servers import embedded_postgres, embedded_redis
 from redis.asyncio import Redis
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One temporary folder for everything, unless one was asked for with --basetemp."""
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="fetchwork-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,8 @@ by_pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "
 
 make_environment
 : >"$LOG"
+export TMPDIR="$PWD/.venv/tmp" # builds leave lock files in the temporary folder
+mkdir -p "$TMPDIR"
 say "Installing the installer"
 by_pip --require-hashes -r requirements/bootstrap.txt || say "uv is not to be had here (see $LOG)"
 say "Installing what requirements/dev.txt pins"
@@ -62,4 +64,5 @@ install --require-hashes -r requirements/dev.txt
 say "Installing our own packages"
 # shellcheck disable=SC2046  # one argument a word is wanted
 install --no-deps --no-build-isolation $(printf -- '-e %s ' $PACKAGES)
+rm -rf "$TMPDIR"
 say "Ready."
