@@ -43,7 +43,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
-    app.add_middleware(Observation, metrics=means.metrics)  # added last: outermost
+    app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
 
 

@@ -1,4 +1,4 @@
-"""See every request once: a canonical log line, RED metrics, and a 500 that says nothing about its cause.
+"""See every request once: a canonical log line, RED metrics, a 503 over the limit, a 500 that says nothing of its cause.
 
 The request's span is FastAPI's own; this middleware runs inside it.
 """
@@ -9,7 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import GatewayMetrics
-from gateway.problems import internal_problem
+from gateway.problems import ProblemType, internal_problem, problem_response
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECURITY_HEADERS = (
@@ -24,9 +24,11 @@ log = structlog.get_logger()
 class Observation:
     """The outermost ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, metrics: GatewayMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: GatewayMetrics, requests_limit: int) -> None:
         self._app = app
         self._metrics = metrics
+        self._requests_limit = requests_limit
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, whatever happens inside, and tell of it."""
@@ -44,19 +46,27 @@ class Observation:
             await send(message)
 
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
+        self._under_way += 1
         with self._metrics.in_progress.track_inprogress():
             try:
-                await self._app(scope, receive, send_and_note)
+                await (self._app if self._under_way <= self._requests_limit else _refuse)(scope, receive, send_and_note)
             except Exception:
                 log.exception("request failed", method=method)
                 if not status:
                     await internal_problem(scope["path"])(scope, receive, send_and_note)
+            finally:
+                self._under_way -= 1
         self._note(method, _route(scope), status, time.perf_counter() - started)
 
     def _note(self, method: str, route: str, status: int, seconds: float) -> None:
         self._metrics.requests.labels(method=method, route=route, status_class=f"{status // 100}xx").inc()
         self._metrics.request_seconds.labels(route=route).observe(seconds)
         log.info("request finished", method=method, route=route, status=status, seconds=round(seconds, 6))
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    detail = "Too many requests are under way; send it again after `Retry-After` seconds."
+    await problem_response(ProblemType.OVERLOADED, detail, instance=scope["path"])(scope, receive, send)
 
 
 def _route(scope: Scope) -> str:

@@ -81,7 +81,7 @@ REGISTRY: Mapping[ProblemType, Kind] = {
     ),
     ProblemType.OVERLOADED: Kind(
         status=503,
-        title="Fetches arrive faster than we take them in",
+        title="More arrives than we can take in",
         remedy="Send it again after `Retry-After` seconds.",
         retry_after_seconds=2,
     ),

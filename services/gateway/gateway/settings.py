@@ -23,8 +23,12 @@ class GatewaySettings(ServiceSettings):
         default=2.0, ge=0.1, le=30, description="How long a submission may wait for the events Redis."
     )
     store_timeout_seconds: float = Field(default=5.0, ge=0.1, le=60, description="How long a read may wait for the store.")
+    requests_limit: int = Field(default=500, ge=10, le=100_000, description="Requests under way at most; above it we answer 503.")
     connections_limit: int = Field(
-        default=1000, ge=10, le=100_000, description="Requests under way at most; above it 503."
+        default=10_000,
+        ge=10,
+        le=1_000_000,
+        description="Connections at most, idle ones included; above it a bare 503.",
     )
 
     def faults(self) -> list[str]:
