@@ -189,6 +189,7 @@ async def test_stop_publishes_what_is_in_flight_and_leaves_the_rest_in_the_queue
     await until(lambda: gate.waiting == 4)
     worker.signal()
     await until(lambda: _is_gone(broker), seconds=2)
+    await until(lambda: _takes_no_more(broker), seconds=5)
     await send(command(base))
     with pytest.raises(subprocess.TimeoutExpired):  # it waits for its attempts, well past the end of its Celery worker
         await asyncio.to_thread(worker.process.wait, 1.5)
@@ -198,6 +199,10 @@ async def test_stop_publishes_what_is_in_flight_and_leaves_the_rest_in_the_queue
     assert len(attempts) == 4 and all(attempted.outcome.response for attempted, _ in attempts)
     assert await broker.llen(COMMAND_QUEUE) == 1
     assert worker.lines("fetcher stopped")[0]["attempts_left"] == 0
+
+
+async def _takes_no_more(broker: Redis) -> bool:
+    return not any(client["cmd"] == "brpop" for client in await broker.client_list())
 
 
 async def _is_gone(broker: Redis) -> bool:

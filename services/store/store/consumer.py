@@ -13,7 +13,6 @@ from common.contracts.envelope import EnvelopeHead
 from common.streams.consumer import StreamEntry, StreamMember
 from pydantic import ValidationError
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from store.database import Connection, Pool, in_transaction
 from store.errors import DataRefused
@@ -66,12 +65,9 @@ class Ingest(Generic[Data]):
             if entries:
                 await self._ingest(entries)
                 return GATHER_SECONDS
-        except ResponseError as error:
+        except Exception as error:
+            self._has_own_pending = True
             self._is_ready = not str(error).startswith("NOGROUP")  # the stream was flushed: make the group again
-            self._has_own_pending = True
-            raise
-        except Exception:
-            self._has_own_pending = True
             raise
         return 0
 

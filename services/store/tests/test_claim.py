@@ -79,6 +79,14 @@ async def test_a_dispatch_that_did_not_leave_is_due_at_once_and_not_held_against
         await release(pool, [fetch.command for fetch in claimed], now=at(seconds))
 
 
+async def test_giving_back_an_old_dispatch_does_not_disturb_the_newer_one(pool: Pool) -> None:
+    await _queue(pool)
+    old = await claim(pool, limit=9, leased_limit=9, lease=LEASE, now=at(0))
+    assert await _claim(pool, seconds=15) == [2]
+    await release(pool, [fetch.command for fetch in old], now=at(16))
+    assert await _claim(pool, seconds=16) == []
+
+
 async def test_a_wiped_broker_ends_the_leases_of_what_was_dispatched_before(pool: Pool) -> None:
     await _queue(pool, 2)
     assert len(await _claim(pool, seconds=0, limit=1)) == 1

@@ -13,9 +13,11 @@ from common.ids import new_fetch_id
 from ledger_words import accepted, at, attempted, failed, fetched
 from store.contents.read import read_content
 from store.contents.upload import upload_content
-from store.database import Pool, fetch_rows, in_transaction
+from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Lease, claim
 from store.fetches.accept import accept
+from store.fetches.finish import finish_fetches
+from store.fetches.lifecycle import abandon
 from store.fetches.read import read_fetch
 from store.fetches.record import Attempt, Recorded, record
 
@@ -134,6 +136,27 @@ async def test_a_retry_waits_and_keeps_its_reason_to_wait(pool: Pool) -> None:
     view = await _view(pool, fetch_id)
     assert view.status is FetchStatus.QUEUED
     assert view.waiting is not None and view.waiting.reason is WaitingReason.RETRY and view.waiting.until == at(2)
+
+
+async def test_retries_are_counted_and_come_to_an_end(pool: Pool) -> None:
+    fetch_id = await _running(pool, retries={"max": 1})
+    assert (await _record(pool, attempted(fetch_id, failed()))).retries == 1
+    assert len(await claim(pool, limit=1, leased_limit=100, lease=LEASE, now=at(100))) == 1
+    recorded = await _record(pool, attempted(fetch_id, failed(), dispatch_seq=2), seconds=101)
+    assert (recorded.retries, recorded.finished) == (0, Counter(failed=1))
+
+
+async def test_the_database_itself_keeps_a_terminal_status(pool: Pool) -> None:
+    """Whatever a caller may think: finishing twice, with another status, changes nothing and tells nobody."""
+    fetch_id = await _running(pool)
+    await _record(pool, attempted(fetch_id, fetched(200)))
+
+    async def finish_again(connection: Connection) -> Counter[str]:
+        return await finish_fetches(connection, [abandon(fetch_id, dispatches=5)], source="store/t", now=at(9))
+
+    assert await in_transaction(pool, finish_again) == Counter()
+    assert (await _view(pool, fetch_id)).status is FetchStatus.SUCCEEDED
+    assert await _count(pool, "outbox") == 1
 
 
 async def test_a_late_failure_does_not_disturb_the_newer_dispatch(pool: Pool) -> None:

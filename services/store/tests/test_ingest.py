@@ -1,10 +1,12 @@
 """From a real stream to a real ledger: crashes, take-over, poison and skew."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 from common.streams.consumer import StreamMember
-from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, INGESTING_HASH, STORE_GROUP
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, FEED_STREAM, INGESTING_HASH, STORE_GROUP
 from common.streams.publisher import Publication, publish
 from common.streams.trim import trim_acknowledged
 from ledger_words import accepted, attempted, fetched, wrap_attempted
@@ -14,6 +16,7 @@ from store.database import Pool, fetch_rows, in_transaction, open_pool
 from store.errors import DatabaseUnavailable
 from store.fetches.accept import accept
 from store.handlers import AcceptHandler, RecordHandler
+from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
 
 NOT_YET_MS = 60_000
@@ -114,6 +117,19 @@ async def test_nothing_is_acknowledged_while_the_database_is_away(events: Redis,
     assert await _fetches(pool) == 1
 
 
+async def test_a_batch_that_failed_is_read_again_by_the_same_loop(events: Redis, pool: Pool) -> None:
+    bench = Bench(events, pool)
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await bench.accept.run_once()
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await fetch_rows(pool, "ALTER TABLE fetches RENAME TO gone")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await bench.accept.run_once()
+    await fetch_rows(pool, "ALTER TABLE gone RENAME TO fetches")
+    await bench.accept.run_once()
+    assert await _fetches(pool) == 2
+
+
 async def test_poison_is_parked_with_its_bytes_and_its_neighbours_are_stored(events: Redis, pool: Pool) -> None:
     bench = Bench(events, pool)
     await events.xadd(ACCEPTED_STREAM, {"event": b"\x00\xffnot json"})
@@ -183,3 +199,30 @@ async def test_trimming_never_drops_an_unacknowledged_entry(events: Redis, pool:
     assert await trim_acknowledged(events, ACCEPTED_STREAM, keep_after_ms=far_future_ms) == 2
     assert [entry.id for entry in await member.read_own_pending("0")] == [entries[2].id, entries[3].id]
     assert len(await member.read_new()) == 1
+
+
+async def test_the_trimmer_frees_what_is_done_and_keeps_what_may_be_replayed(events: Redis, pool: Pool) -> None:
+    bench = Bench(events, pool)
+    for ingest, stream in ((bench.accept, ACCEPTED_STREAM), (bench.record, ATTEMPTED_STREAM)):
+        await events.xadd(stream, {"event": b"garbage"})
+        await ingest.run_once()  # parked and acknowledged
+    await events.xadd(FEED_STREAM, {"event": b"told"})
+    later = datetime.now(UTC) + timedelta(seconds=60)
+
+    async def trim(retention_seconds: float) -> list[int]:
+        trimmer = StreamTrimmer(
+            redis=events,
+            clock=lambda: later,
+            accepted_retention_seconds=retention_seconds,
+            feed_retention_seconds=retention_seconds,
+        )
+        await trimmer.run_once()
+        return [await events.xlen(stream) for stream in (ACCEPTED_STREAM, ATTEMPTED_STREAM)]
+
+    # The bound is the last delivered id, which itself stays: one entry at most outlives its use.
+    await events.xadd(ATTEMPTED_STREAM, {"event": b"garbage"})
+    await bench.record.run_once()
+    await events.xadd(ACCEPTED_STREAM, {"event": b"garbage"})
+    await bench.accept.run_once()
+    assert await trim(3600) == [2, 1]
+    assert await trim(1) == [1, 1]

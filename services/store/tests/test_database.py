@@ -1,0 +1,55 @@
+"""The door to Postgres: whole transactions again after a lost connection, never again after refused data."""
+
+import pytest
+from store.database import TRANSACTION_TRIES, Connection, Pool, fetch_rows, in_transaction
+from store.errors import DatabaseUnavailable, DataRefused
+
+INSERT = "INSERT INTO outbox (event, created_at) VALUES ($1, now())"
+
+
+async def test_a_transaction_whose_connection_is_cut_runs_again_whole(pool: Pool) -> None:
+    tries = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        await connection.execute(INSERT, f"try {tries}")
+        if tries == 1:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    await in_transaction(pool, work)
+    assert [row["event"] for row in await fetch_rows(pool, "SELECT event FROM outbox")] == ["try 2"]
+
+
+async def test_a_connection_that_is_always_cut_ends_in_a_plain_error(pool: Pool) -> None:
+    tries = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(DatabaseUnavailable):
+        await in_transaction(pool, work)
+    assert tries == TRANSACTION_TRIES
+
+
+async def test_refused_data_is_not_tried_again_and_leaves_nothing(pool: Pool) -> None:
+    tries = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        await connection.execute(INSERT, "half")
+        await connection.execute("INSERT INTO contents VALUES ('short', 1, 1, 'x', now())")
+
+    with pytest.raises(DataRefused, match="contents_digest_is_sha256"):
+        await in_transaction(pool, work)
+    assert tries == 1
+    assert await fetch_rows(pool, "SELECT event FROM outbox") == []
+
+
+async def test_a_statement_that_takes_too_long_is_ended_by_postgres(pool: Pool) -> None:
+    names = "current_setting('statement_timeout') AS statement, current_setting('lock_timeout') AS lock"
+    rows = await fetch_rows(pool, f"SELECT {names}")
+    assert (rows[0]["statement"], rows[0]["lock"]) == ("8s", "2s")
