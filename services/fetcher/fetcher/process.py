@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from secrets import token_hex
 from threading import Thread
 
 import structlog
@@ -89,7 +90,8 @@ class FetcherThread:
     """A fetcher on a loop in a thread of its own. All methods are for other threads."""
 
     def __init__(self, settings: FetcherSettings, *, clock: Clock = utc_now) -> None:
-        self.worker = f"{settings.instance}-{os.getpid()}"  # a restarted replica is another worker than the one that died
+        # A restarted replica is another worker than the one that died; in a container both have the same process id.
+        self.worker = f"{settings.instance}-{os.getpid()}-{token_hex(2)}"
         self._settings = settings
         self._clock = clock
         self._started: Future[Fetcher] = Future()

@@ -11,7 +11,7 @@ async def trim_acknowledged(redis: Redis, stream: str, *, keep_after_ms: int) ->
     The bound is the lowest pending id of any group, or the last one delivered to it. Anything delivered later has a
     larger id, so reading first and trimming afterwards cannot drop work. Returns how many entries were removed.
     """
-    groups = await redis.xinfo_groups(stream)
+    groups = await redis.xinfo_groups(stream) if await redis.exists(stream) else []
     if not groups:
         return 0
     bounds = [await _safe_bound(redis, stream, group) for group in groups]
