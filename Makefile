@@ -6,7 +6,7 @@ PACKAGES := libs services deploy
 # Named after the folder, so that a moved checkout sets itself up again.
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
-.PHONY: help setup up down test lint types security audit docs lock bench clean
+.PHONY: help setup up down test lint types security audit images compose-up compose-down test-containers docs lock bench clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,18 @@ security: setup ## Look for dangerous code
 
 audit: setup ## Look for known vulnerabilities in what is pinned
 	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/dev.txt
+
+images: ## Build the image of each service
+	docker compose build
+
+compose-up: ## Start the system in containers and wait until it is healthy
+	docker compose up --build --detach --wait
+
+compose-down: ## Stop the containers; their volumes stay
+	docker compose down
+
+test-containers: setup ## Run the tests over containers, which need a Docker engine
+	$(BIN)/python -m pytest tests/containers
 
 docs: setup ## Write the generated documentation
 	@$(BIN)/python docs/generate.py
