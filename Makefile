@@ -6,7 +6,8 @@ PACKAGES := libs services deploy
 # Named after the folder, so that a moved checkout sets itself up again.
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
-.PHONY: help setup up down test lint types security audit images compose-up compose-down test-containers docs lock bench clean
+.PHONY: help setup up down test lint types security audit images compose-up compose-down test-containers \
+	plan coverage worker-start worker-log worker-stop archive sbom release docs lock bench clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,6 +53,31 @@ compose-down: ## Stop the containers; their volumes stay
 
 test-containers: setup ## Run the tests over containers, which need a Docker engine
 	$(BIN)/python -m pytest tests/containers
+
+plan: ## Say which services need a new image, and why
+	@python3 deploy/pipeline/plan.py
+
+coverage: setup ## Run every test and say what they covered
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+worker-start: setup ## Start a Celery worker in the background, for the pipeline's tests
+	@$(BIN)/python deploy/pipeline/worker.py start
+
+worker-log: setup ## Show that worker's log
+	@$(BIN)/python deploy/pipeline/worker.py log
+
+worker-stop: setup ## Stop it
+	@$(BIN)/python deploy/pipeline/worker.py stop
+
+archive: ## Build one service's image into a file: make archive SERVICE=gateway
+	@python3 deploy/pipeline/image.py archive "$(SERVICE)"
+
+sbom: ## Write the bill of materials of such a file: make sbom SERVICE=gateway
+	@python3 deploy/pipeline/image.py sbom "$(SERVICE)"
+
+release: ## One step of a release: make release STEP=check SERVICE=gateway
+	@python3 deploy/pipeline/release.py "$(STEP)" "$(SERVICE)"
 
 docs: setup ## Write the generated documentation
 	@$(BIN)/python docs/generate.py
