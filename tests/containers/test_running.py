@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -94,10 +93,8 @@ def _environment(**own: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> None:
+def engine(compose: None) -> None:
     """Skips, and says why, where no engine answers or where we may not end a container's process."""
-    if shutil.which("docker") is None:
-        pytest.skip("SKIPPED CONTAINER TESTS: there is no docker program on this machine")
     answer = subprocess.run(
         ["docker", "info", "--format", "{{.ServerVersion}}"], capture_output=True, text=True, timeout=ENGINE_TIMEOUT_SECONDS
     )
