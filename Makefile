@@ -28,16 +28,22 @@ down: setup ## Stop what `up` left running
 test: setup ## Run every test, on real Postgres, Redis and Celery
 	$(BIN)/python -m pytest
 
-lint: setup types ## Check style, imports, types and generated files
+lint: setup types ## Check style, imports, types, generated files, workflows, Dockerfiles and manifests
 	$(BIN)/flake8 $(PACKAGES) tests docs conftest.py
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/yamllint --strict .github deploy docker-compose.yml .pre-commit-config.yaml .hadolint.yaml .yamllint.yaml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint services/*/Dockerfile
 
 types: setup ## Check types
 	$(BIN)/mypy
 
-security: setup ## Look for dangerous code
+security: setup ## Look for dangerous code and dangerous workflows
 	$(BIN)/bandit -c pyproject.toml --quiet --recursive $(PACKAGES)
+	$(BIN)/zizmor --offline --persona=pedantic --quiet .github
 
 audit: setup ## Look for known vulnerabilities in what is pinned
 	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/dev.txt

@@ -15,8 +15,6 @@ from pathlib import Path
 EVENTS = "redis://{user}:{password}@events:6379/0"
 BROKER = "redis://{user}:{password}@broker:6379/0"
 DATABASE = "postgresql://{role}:{password}@postgres:5432/fetchwork"
-NOT_GIVEN = "redis://not-given.invalid/{number}"
-"""`store migrate` asks for all settings of the store; these two it does not use, and does not get."""
 SECRET_BYTES = 32
 PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 OWN_API_KEY = "FETCHWORK_API_KEY"
@@ -79,12 +77,7 @@ def _readers(secret: Secret, access_lists: Path) -> Mapping[str, Mapping[str, st
             "fetchwork_database_url": database("store"),
             "fetchwork_store_token": secret("store_token"),
         },
-        "migrate": {
-            "fetchwork_events_url": NOT_GIVEN.format(number=0),
-            "fetchwork_broker_url": NOT_GIVEN.format(number=1),
-            "fetchwork_database_url": database("owner"),
-            "fetchwork_store_token": secret("not_given"),
-        },
+        "migrate": {"fetchwork_database_url": database("owner")},
         "postgres": {name: secret(f"postgres_{name}") for name in ("superuser", "owner", "store")},
         "events": redis("events"),
         "broker": redis("broker"),

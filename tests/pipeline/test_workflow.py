@@ -180,8 +180,6 @@ def test_one_commit_an_action(workflows: dict[str, str]) -> None:
 
 def test_every_make_target_exists(workflows: dict[str, str], repository: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(), re.MULTILINE))
-    if "plan" not in targets:
-        pytest.skip("the pipeline's verbs are not in the Makefile yet")
     called = set(re.findall(r"run: make ([a-z-]+)", "\n".join(workflows.values())))
     assert called <= targets, f"missing: {', '.join(sorted(called - targets))}"
 

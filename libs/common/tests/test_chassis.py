@@ -144,3 +144,13 @@ async def test_the_operations_port_serves_metrics_and_health() -> None:
             assert (await client.get("/readyz")).status_code == 503
             assert (await client.get("/livez")).status_code == 200
             assert (await client.get("/else")).status_code == 404
+
+
+def test_a_process_may_open_as_many_files_as_its_hard_limit_says() -> None:
+    program = (
+        "import resource as r; from common.chassis.open_files import raise_open_files_limit as f\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (256, r.getrlimit(r.RLIMIT_NOFILE)[1])); f()\n"
+        "soft, hard = r.getrlimit(r.RLIMIT_NOFILE); print(soft == hard, soft > 256)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert answer.stdout.split() == ["True", "True"]

@@ -1,12 +1,12 @@
 """`python -m fetcher`: settings, logs, the event loop in its thread, then a Celery worker in this one until a signal."""
 
 import os
-import resource
 import sys
 
 from common.chassis.build import VERSION
 from common.chassis.logging import configure_logging
 from common.chassis.memory import settle_garbage_collector
+from common.chassis.open_files import raise_open_files_limit
 from common.chassis.settings import load_settings
 from common.chassis.telemetry import configure_tracing
 
@@ -20,7 +20,7 @@ def main() -> int:
     settings = load_settings(FetcherSettings)
     configure_logging(service="fetcher", level=settings.log_level)
     tracing = configure_tracing(service="fetcher", version=VERSION, instance=settings.instance)
-    _raise_open_file_limit()
+    raise_open_files_limit()
     fetcher = FetcherThread(settings)
     app = create_app(settings, take_batch=fetcher.take_batch)
     stop_on_signals(fetcher.begin_drain)
@@ -30,12 +30,6 @@ def main() -> int:
     fetcher.close()
     tracing.shutdown()
     return exit_code
-
-
-def _raise_open_file_limit() -> None:
-    """Every attempt holds a socket and every host of the last seconds an idle one; the usual soft limit of 1024 is too few."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

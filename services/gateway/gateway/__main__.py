@@ -6,6 +6,7 @@ import uvloop
 from common.chassis.build import VERSION
 from common.chassis.logging import configure_logging
 from common.chassis.memory import settle_garbage_collector
+from common.chassis.open_files import raise_open_files_limit
 from common.chassis.settings import load_settings
 from common.chassis.telemetry import configure_tracing
 
@@ -18,6 +19,7 @@ def main() -> int:
     settings = load_settings(GatewaySettings)
     configure_logging(service="gateway", level=settings.log_level)
     tracing = configure_tracing(service="gateway", version=VERSION, instance=settings.instance)
+    raise_open_files_limit()
     try:
         settle_garbage_collector()
         uvloop.run(run_gateway(settings))

@@ -15,35 +15,46 @@ from common.chassis.telemetry import configure_tracing
 from store.errors import StoreError
 from store.migrate import migrate
 from store.processes import run_store
-from store.settings import StoreSettings
+from store.settings import MigrationSettings, StoreSettings
 
 log = structlog.get_logger()
+
+
+def main() -> int:
+    """Run the command named on the command line; returns the exit code."""
+    try:
+        if sys.argv[1:] == ["migrate"]:
+            _migrate()
+        else:
+            _run()
+    except StoreError as error:
+        log.error("store cannot run", error=type(error).__name__, reason=str(error))
+        return 1
+    return 0
+
+
+def _migrate() -> None:
+    settings = load_settings(MigrationSettings)
+    configure_logging(service="store", level=settings.log_level)
+    applied = asyncio.run(migrate(settings.database_url.get_secret_value()))
+    log.info("migrated", applied=[migration.version for migration in applied])
+
+
+def _run() -> None:
+    settings = load_settings(StoreSettings)
+    configure_logging(service="store", level=settings.log_level)
+    tracing = configure_tracing(service="store", version=VERSION, instance=settings.instance)
+    try:
+        settle_garbage_collector()
+        uvloop.run(_serve(settings))
+    finally:
+        tracing.shutdown()
 
 
 async def _serve(settings: StoreSettings) -> None:
     stopping = asyncio.Event()
     stop_on_signals(stopping.set)
     await run_store(settings, stopping)
-
-
-def main() -> int:
-    """Run the command named on the command line; returns the exit code."""
-    settings = load_settings(StoreSettings)
-    configure_logging(service="store", level=settings.log_level)
-    tracing = configure_tracing(service="store", version=VERSION, instance=settings.instance)
-    try:
-        if sys.argv[1:] == ["migrate"]:
-            applied = asyncio.run(migrate(settings.database_url.get_secret_value()))
-            log.info("migrated", applied=[migration.version for migration in applied])
-        else:
-            settle_garbage_collector()
-            uvloop.run(_serve(settings))
-    except StoreError as error:
-        log.error("store cannot run", error=type(error).__name__, reason=str(error))
-        return 1
-    finally:
-        tracing.shutdown()
-    return 0
 
 
 if __name__ == "__main__":

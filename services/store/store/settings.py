@@ -1,14 +1,19 @@
 """Every setting of the store, with its unit, and the cross-checks that refuse to start on a contradiction."""
 
-from common.chassis.settings import ServiceSettings
+from common.chassis.settings import ProcessSettings, ServiceSettings
 from common.contracts.fetches import BODY_LIMIT_BYTES
 from pydantic import Field, SecretStr
 
 
-class StoreSettings(ServiceSettings):
-    """The store's settings; names in the environment carry the prefix `FETCHWORK_`."""
+class MigrationSettings(ProcessSettings):
+    """All that `python -m store migrate` needs: the schema's owner, and no other server."""
 
     database_url: SecretStr = Field(description="Postgres, as postgresql://user:password@host:port/database.")
+
+
+class StoreSettings(MigrationSettings, ServiceSettings):
+    """The store's settings; names in the environment carry the prefix `FETCHWORK_`."""
+
     broker_url: SecretStr = Field(description="URL of the broker Redis.")
     store_bind: str = Field(default="127.0.0.1", description="Address of the internal API.")
     store_port: int = Field(ge=0, le=65535, description="Port of the internal API.")

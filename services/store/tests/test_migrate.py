@@ -77,3 +77,23 @@ async def test_a_newer_schema_is_tolerated(empty_database_url: str) -> None:
     await connection.execute("INSERT INTO schema_migrations (version, name, digest) VALUES (9999, 'later', 'd')")
     await connection.close()
     assert await migrate(empty_database_url) == []
+
+
+async def test_only_the_owner_writes_the_history(empty_database_url: str) -> None:
+    owner = await asyncpg.connect(empty_database_url)
+    await owner.execute("CREATE ROLE reader_of_history")
+    try:
+        await owner.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO reader_of_history")
+        await migrate(empty_database_url)
+        rights = {
+            table: [
+                right
+                for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+                if await owner.fetchval("SELECT has_table_privilege('reader_of_history', $1, $2)", table, right)
+            ]
+            for table in ("schema_migrations", "fetches")
+        }
+        assert rights == {"schema_migrations": ["SELECT"], "fetches": ["SELECT", "INSERT", "UPDATE", "DELETE"]}
+    finally:
+        await owner.execute("DROP OWNED BY reader_of_history; DROP ROLE reader_of_history")
+        await owner.close()

@@ -44,3 +44,13 @@ def test_a_database_that_does_not_answer_ends_the_process_with_a_reason() -> Non
     assert process.returncode == 1
     assert "DatabaseUnavailable" in process.stdout
     assert "topsecret" not in process.stderr + process.stdout
+
+
+def test_a_migration_needs_the_database_and_nothing_else() -> None:
+    command = [sys.executable, "-m", "store", "migrate"]
+    without = subprocess.run(command, env={}, capture_output=True, text=True, timeout=30, check=False)
+    assert (without.returncode, without.stderr.count("FETCHWORK_")) == (2, 1)
+    away = {"FETCHWORK_DATABASE_URL": "postgresql://u:topsecret@127.0.0.1:1/d"}
+    unreachable = subprocess.run(command, env=away, capture_output=True, text=True, timeout=60, check=False)
+    assert unreachable.returncode == 1
+    assert "DatabaseUnavailable" in unreachable.stdout + unreachable.stderr

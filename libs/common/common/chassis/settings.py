@@ -12,8 +12,8 @@ SECRETS_FOLDER = Path("/run/secrets")
 USAGE_EXIT_CODE = 2
 
 
-class ServiceSettings(BaseSettings):
-    """Settings that every service has. Names in the environment are upper case with the prefix `FETCHWORK_`."""
+class ProcessSettings(BaseSettings):
+    """Settings that every process has. Names in the environment are upper case with the prefix `FETCHWORK_`."""
 
     model_config = SettingsConfigDict(
         env_prefix="FETCHWORK_",
@@ -29,18 +29,23 @@ class ServiceSettings(BaseSettings):
         description="Name of this replica, stable over restarts and shared with no other; the host name unless set.",
     )
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="Lowest level that is logged.")
+
+    def faults(self) -> list[str]:
+        """Settings that contradict each other, as sentences; a process with any refuses to start."""
+        return []
+
+
+class ServiceSettings(ProcessSettings):
+    """Settings that every service has."""
+
     metrics_bind: str = Field(default="127.0.0.1", description="Address of the metrics and health port.")
     metrics_port: int = Field(ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks a free one.")
     events_url: SecretStr = Field(description="URL of the events Redis.")
     store_url: str = Field(default="", description="Base URL of the store's internal API.")
     store_token: SecretStr = Field(min_length=16, description="Shared secret between services and the store's internal API.")
 
-    def faults(self) -> list[str]:
-        """Settings that contradict each other, as sentences; a service with any refuses to start."""
-        return []
 
-
-Settings = TypeVar("Settings", bound=ServiceSettings)
+Settings = TypeVar("Settings", bound=ProcessSettings)
 
 
 def load_settings(settings_class: type[Settings]) -> Settings:
