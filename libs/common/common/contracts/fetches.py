@@ -1,5 +1,6 @@
 """The words of a fetch: what is asked, what is sent to a worker, what an attempt came to."""
 
+import base64
 from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
@@ -13,11 +14,17 @@ TIMEOUT_LIMIT_SECONDS = 60.0
 BODY_DEFAULT_BYTES = 10 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 DELAY_LIMIT_SECONDS = 30 * 24 * 3600.0
+AGE_LIMIT_SECONDS = 30 * 24 * 3600.0
+REQUEST_BODY_LIMIT_BYTES = 32 * 1024
+"""What a fetch may send: it travels through the ledger and the broker. The gateway asks for it; readers take what they get."""
 INLINE_BODY_LIMIT_BYTES = 256 * 1024
 """Compressed bodies up to this size travel inside `fetch.attempted.v1`; larger ones go to the store's content endpoint first."""
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^([\x21-\x7e]([\x20-\x7e\t]{0,4094}[\x21-\x7e])?)?$")]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+IDEMPOTENT_METHODS: frozenset[Method] = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+"""RFC 9110 section 9.2.2. A fetch with any other method is attempted at most once."""
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -67,11 +74,23 @@ class RetryPolicy(Message):
     )
 
 
+class BinaryBody(Message):
+    """A request body that is not text."""
+
+    base64: str = Field(description="The bytes in base64 (RFC 4648 section 4), with padding.")
+
+
 class FetchRequest(Message):
     """What a caller asks for: one URL and how to fetch it."""
 
     url: str = Field(min_length=1, max_length=4096, description="Absolute http or https URL.")
-    method: Literal["GET", "HEAD"] = Field(default="GET", description="GET or HEAD.")
+    method: Method = Field(
+        default="GET", description="POST and PATCH are not idempotent: such a fetch is attempted at most once."
+    )
+    body: str | BinaryBody | None = Field(
+        default=None,
+        description='Text, sent as UTF-8, or {"base64": …} for bytes; 32 KiB at most, and none with GET and HEAD.',
+    )
     headers: dict[HeaderName, HeaderValue] = Field(
         default_factory=dict, max_length=50, description="Request headers to send, at most 50."
     )
@@ -87,8 +106,29 @@ class FetchRequest(Message):
         le=BODY_LIMIT_BYTES,
         description="Largest decoded body that is kept; a larger one fails as too_large.",
     )
+    max_age_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=AGE_LIMIT_SECONDS,
+        description="A stored response of this age may answer, and an older one may be revalidated; absent: always a full fetch.",
+    )
+    robots: Literal["obey", "ignore"] = Field(
+        default="obey", description="Whether the host's robots.txt (RFC 9309) is obeyed; ignore it only on hosts of your own."
+    )
     delay_seconds: float = Field(default=0, ge=0, le=DELAY_LIMIT_SECONDS, description="Earliest start, counted from acceptance.")
     retries: RetryPolicy = Field(default_factory=RetryPolicy, description="When to try again.")
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the request may be sent more than once (RFC 9110 section 9.2.2)."""
+        return self.method in IDEMPOTENT_METHODS
+
+    @property
+    def body_bytes(self) -> bytes | None:
+        """The body as it goes out, None when there is none. Raises ValueError when its base64 is malformed."""
+        if isinstance(self.body, BinaryBody):
+            return base64.b64decode(self.body.base64, validate=True)
+        return self.body.encode() if self.body is not None else None
 
 
 class AcceptedFetch(Message):
@@ -106,6 +146,14 @@ class FetchesAccepted(Message):
     fetches: tuple[AcceptedFetch, ...] = Field(min_length=1)
 
 
+class Validators(Message):
+    """What makes a request conditional (RFC 9110 section 13): the validators of a stored response, and the fetch that has it."""
+
+    fetch_id: UUID
+    etag: str | None = None
+    last_modified: str | None = None
+
+
 class PerformFetch(Message):
     """One fetch to attempt now. A worker drops it when `lease_ends_at` has passed."""
 
@@ -113,6 +161,7 @@ class PerformFetch(Message):
     dispatch_seq: int = Field(ge=1)
     lease_ends_at: AwareDatetime
     traceparent: str | None = None
+    validators: Validators | None = None
     request: FetchRequest
 
 
@@ -126,6 +175,7 @@ class OutcomeKind(StrEnum):
     """What an attempt came to, at a glance. The value is a metric label."""
 
     FETCHED = "fetched"
+    NOT_MODIFIED = "not_modified"
     REFUSED = "refused"
     TIMED_OUT = "timed_out"
     FAILED = "failed"
@@ -138,12 +188,37 @@ class FetchError(Message):
     detail: str = Field(max_length=500)
 
 
+class Redirect(Message):
+    """A redirect that was followed: where it came from and with which status."""
+
+    url: str
+    status: int
+
+
+class CharsetSource(StrEnum):
+    """What a charset was read from, the strongest first (WHATWG Encoding and HTML, section 13.2.3)."""
+
+    BOM = "bom"
+    HEADER = "header"
+    META = "meta"
+    DETECTOR = "detector"
+
+
 class ResponseHead(Message):
-    """The final response of an attempt, without its body."""
+    """The final response of an attempt, without its body.
+
+    `media_type` is the declared one, `detected_media_type` what the first bytes say. `charset` is the one that decodes a text
+    body; None for other bodies. `coding` was undone: the kept bytes are decoded.
+    """
 
     status: int = Field(ge=100, le=999)
     headers: tuple[tuple[str, str], ...] = ()
     media_type: str | None = None
+    detected_media_type: str | None = None
+    charset: str | None = None
+    charset_source: CharsetSource | None = None
+    coding: str | None = None
+    redirects: tuple[Redirect, ...] = ()
     final_url: str
 
 
@@ -156,11 +231,56 @@ class BodyReference(Message):
     is_inline: bool
 
 
+class Budget(StrEnum):
+    """A limit of an attempt that was exceeded."""
+
+    CONNECT = "connect"
+    FIRST_BYTE = "first_byte"
+    IDLE = "idle"
+    TOTAL = "total"
+    WIRE_BYTES = "wire_bytes"
+    DECODED_BYTES = "decoded_bytes"
+    DECODED_RATIO = "decoded_ratio"
+    HEADER_BYTES = "header_bytes"
+    REDIRECTS = "redirects"
+
+
+class RobotsVerdict(StrEnum):
+    """What robots.txt says about a URL (RFC 9309)."""
+
+    ALLOWED = "allowed"
+    DISALLOWED = "disallowed"
+    UNAVAILABLE = "unavailable"
+    UNREACHABLE = "unreachable"
+    IGNORED = "ignored"
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the URL may be fetched: unavailable (4xx) allows all, unreachable (5xx) nothing (section 2.3.1)."""
+        return self not in (RobotsVerdict.DISALLOWED, RobotsVerdict.UNREACHABLE)
+
+
+class RobotsEvidence(Message):
+    """Why robots.txt let a URL pass or not: the line that matched, and the file it stands in."""
+
+    verdict: RobotsVerdict
+    url: str | None = None
+    status: int | None = None
+    line: str | None = None
+    fetched_at: AwareDatetime | None = None
+    crawl_delay_seconds: float | None = None
+
+
 class Hop(Message):
-    """One exchange of an attempt: what was dialled and what came back."""
+    """One exchange of an attempt: what was dialled and what came back.
+
+    With `via_proxy`, `addresses` are what the name resolved to, the proxy dialled one of them for us, and `peer` is the proxy.
+    """
 
     url: str
+    method: str = "GET"
     verdict: str
+    via_proxy: bool = False
     addresses: tuple[str, ...] = ()
     peer: str | None = None
     is_reused: bool = False
@@ -168,9 +288,15 @@ class Hop(Message):
 
 
 class Evidence(Message):
-    """What an attempt really did on the wire. Durations in seconds, sizes in bytes."""
+    """What an attempt really did on the wire. Durations in seconds, sizes in bytes.
+
+    `exceeded` names the limit that ended it; `received` is the response head of an attempt that failed after it.
+    """
 
     hops: tuple[Hop, ...] = ()
+    robots: RobotsEvidence | None = None
+    exceeded: Budget | None = None
+    received: ResponseHead | None = None
     dns_seconds: float = 0.0
     connect_seconds: float = 0.0
     first_byte_seconds: float = 0.0
@@ -182,7 +308,10 @@ class Evidence(Message):
 
 
 class Outcome(Message):
-    """The judged result of one attempt: a response or an error, and whether another attempt may help."""
+    """The judged result of one attempt: a response or an error, and whether another attempt may help.
+
+    When it is `not_modified`, `response` is the 304 as it came, and the content is that of the command's validators.
+    """
 
     kind: OutcomeKind
     is_retryable: bool = False

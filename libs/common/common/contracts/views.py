@@ -6,7 +6,17 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from common.contracts.envelope import Message
-from common.contracts.fetches import Digest, ErrorType, FetchError, FetchStatus, OutcomeKind
+from common.contracts.fetches import (
+    Budget,
+    CharsetSource,
+    Digest,
+    ErrorType,
+    FetchError,
+    FetchStatus,
+    OutcomeKind,
+    Redirect,
+    RobotsEvidence,
+)
 
 
 class WaitingReason(StrEnum):
@@ -16,6 +26,7 @@ class WaitingReason(StrEnum):
     DELAY = "delay"
     RETRY = "retry"
     NO_FETCHER = "no_fetcher"
+    COALESCED = "coalesced"
 
 
 class Waiting(Message):
@@ -34,10 +45,44 @@ class ResponseView(Message):
 
     status: int
     headers: dict[str, str] = Field(default_factory=dict)
-    media_type: str | None = None
+    media_type: str | None = Field(default=None, description="The declared media type.")
+    detected_media_type: str | None = Field(default=None, description="The media type that the first bytes show.")
+    charset: str | None = Field(default=None, description="The charset that decodes a text body.")
+    charset_source: CharsetSource | None = Field(default=None, description="What the charset was read from.")
+    coding: str | None = Field(default=None, description="The content coding that was undone; the kept bytes are decoded.")
+    redirects: list[Redirect] = Field(default_factory=list, description="The redirects that were followed, in order.")
     size_bytes: int = 0
     digest: Digest | None = None
     final_url: str
+
+
+class HopView(Message):
+    """One exchange of an attempt. Addresses are shown of public targets only; those that were refused are in the audit log."""
+
+    url: str
+    method: str = "GET"
+    verdict: str
+    via_proxy: bool = False
+    addresses: list[str] = Field(default_factory=list, description="What the name resolved to.")
+    peer: str | None = Field(default=None, description="The address that was dialled.")
+    is_reused: bool = Field(default=False, description="Whether an open connection was used again.")
+    status: int | None = None
+
+
+class EvidenceView(Message):
+    """What an attempt really did on the wire. Durations in seconds over all hops, sizes in bytes."""
+
+    hops: list[HopView] = Field(default_factory=list)
+    robots: RobotsEvidence | None = None
+    exceeded: Budget | None = Field(default=None, description="The limit that ended the attempt.")
+    dns_seconds: float = 0.0
+    connect_seconds: float = 0.0
+    first_byte_seconds: float = 0.0
+    body_seconds: float = 0.0
+    total_seconds: float = 0.0
+    tls_version: str | None = None
+    wire_bytes: int = 0
+    decoded_bytes: int = 0
 
 
 class AttemptView(Message):
@@ -50,14 +95,27 @@ class AttemptView(Message):
     status: int | None = None
     error: ErrorType | None = None
     seconds: float
-    hops: list[str] = Field(default_factory=list, description="The URLs dialled, in order.")
+    evidence: EvidenceView = EvidenceView()
+
+
+class ServedByKind(StrEnum):
+    """How a fetch came by its response. The value is a metric label."""
+
+    LIVE = "live"
+    CACHE = "cache"
+    COALESCED = "coalesced"
+    NOT_MODIFIED = "not_modified"
 
 
 class ServedBy(Message):
-    """Where the response came from."""
+    """Where the response came from: the fetch whose exchange brought the content, and how old that was when this one finished.
 
-    kind: str = "live"
+    An answer `not_modified` was confirmed by the origin just now, so its age is 0.
+    """
+
+    kind: ServedByKind = ServedByKind.LIVE
     fetch_id: UUID
+    age_seconds: float = 0.0
 
 
 class FetchView(Message):
@@ -66,6 +124,7 @@ class FetchView(Message):
     id: UUID
     url: str
     method: str = "GET"
+    at_most_once: bool = Field(default=False, description="The method is not idempotent: there is one attempt and no retry.")
     status: FetchStatus
     created_at: AwareDatetime
     finished_at: AwareDatetime | None = None
