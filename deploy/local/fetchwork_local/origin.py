@@ -26,12 +26,16 @@ PAGE = """<!doctype html>
 <li><a href="/status/404">/status/CODE</a> answers with that status.</li>
 <li><a href="/bytes/1000">/bytes/N</a> sends N bytes, always the same, at most 10,000,000.</li>
 <li><a href="/redirect/3">/redirect/N</a> redirects N times, at most 50, then comes back here.</li>
-<li><a href="/robots.txt">/robots.txt</a> forbids <a href="/private">/private</a>.</li>
+<li><a href="/robots.txt">/robots.txt</a> forbids <a href="/private">/private</a>: a fetch of it ends as refused_robots.</li>
 </ul>
 </body>
 </html>
 """
-ROBOTS = "User-agent: *\nDisallow: /private\n"
+ROBOTS = """\
+# Of the demo origin, for robots (RFC 9309). A fetch with "robots": "ignore" does not ask.
+User-agent: *
+Disallow: /private
+"""
 
 VISITS = web.AppKey("VISITS", count)
 routes = web.RouteTableDef()
@@ -88,8 +92,8 @@ async def redirect(request: web.Request) -> web.Response:
 
 @routes.get("/robots.txt")
 async def show_robots(_: web.Request) -> web.Response:
-    """Forbid one page, so that refusing it can be seen."""
-    return web.Response(text=ROBOTS)
+    """Forbid one page, so that refusing it can be seen. A change of it is seen after ten minutes, not after a day."""
+    return web.Response(text=ROBOTS, headers={"Cache-Control": "max-age=600"})
 
 
 @routes.get("/private")

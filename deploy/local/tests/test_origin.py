@@ -59,4 +59,9 @@ async def test_redirects_count_down(origin: ClientSession) -> None:
 
 
 async def test_robots_forbids_one_page(origin: ClientSession) -> None:
-    assert (await read(origin, "/robots.txt"))[1] == b"User-agent: *\nDisallow: /private\n"
+    async with origin.get("/robots.txt") as answer:
+        assert (answer.status, answer.content_type) == (200, "text/plain")
+        assert answer.headers["Cache-Control"] == "max-age=600"
+        lines = [line for line in (await answer.text()).splitlines() if not line.startswith("#")]
+    assert lines == ["User-agent: *", "Disallow: /private"]
+    assert b"/private" in (await read(origin, "/"))[1]

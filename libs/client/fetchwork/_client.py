@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -67,8 +68,15 @@ class Client:
         timeout_seconds: float | None = None,
         max_bytes: int | None = None,
         delay_seconds: float | None = None,
+        body: str | bytes | None = None,
+        max_age_seconds: float | None = None,
+        robots: str | None = None,
     ) -> Fetch:
-        """Have one URL fetched; returns once that is promised, not once it is done. Raises FetchworkError."""
+        """Have one URL fetched; returns once that is promised, not once it is done. Raises FetchworkError.
+
+        A body of type str is sent as UTF-8. A stored response of at most `max_age_seconds` may answer. `robots` is "obey" or
+        "ignore".
+        """
         members = {
             "url": url,
             "method": method,
@@ -76,6 +84,9 @@ class Client:
             "timeout_seconds": timeout_seconds,
             "max_bytes": max_bytes,
             "delay_seconds": delay_seconds,
+            "body": {"base64": b64encode(body).decode()} if isinstance(body, bytes) else body,
+            "max_age_seconds": max_age_seconds,
+            "robots": robots,
         }
         request = {name: value for name, value in members.items() if value is not None}
         return _fetch(await self._call("POST", "/v1/fetches", json=request, headers={"Idempotency-Key": str(uuid4())}))

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,11 @@ Output = Annotated[Path | None, typer.Option("--output", help="Write the content
 TimeoutSeconds = Annotated[float | None, typer.Option("--timeout-seconds", min=0.1, help="Deadline of one attempt.")]
 WaitSeconds = Annotated[float, typer.Option("--wait-seconds", min=0, help="How long to wait for all of them together.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Submit only; print the ids.")]
+Method = Annotated[str | None, typer.Option("--method", help="The HTTP method; without one GET, or POST with --data.")]
+Data = Annotated[str | None, typer.Option("--data", help="The body to send: text, or the bytes of a file as @FILE.")]
+Headers = Annotated[list[str] | None, typer.Option("--header", metavar="NAME: VALUE", help="A request header; repeatable.")]
+MaxAge = Annotated[float | None, typer.Option("--max-age", min=0, help="Accept a stored response of so many seconds.")]
+IgnoreRobots = Annotated[bool, typer.Option("--ignore-robots", help="Do not ask robots.txt; for hosts of your own.")]
 
 
 def fetch(
@@ -33,6 +38,11 @@ def fetch(
     timeout_seconds: TimeoutSeconds = None,
     wait_seconds: WaitSeconds = WAIT_DEFAULT_SECONDS,
     no_wait: NoWait = False,
+    method: Method = None,
+    data: Data = None,
+    header: Headers = None,
+    max_age: MaxAge = None,
+    ignore_robots: IgnoreRobots = False,
 ) -> None:
     """Fetch URLs, wait for them and show what came back.
 
@@ -41,8 +51,16 @@ def fetch(
     """
     if output and (len(targets) > 1 or no_wait):
         raise typer.BadParameter("--output takes a single URL, and waits for it.")
+    request = {
+        "timeout_seconds": timeout_seconds,
+        "method": method.upper() if method else ("POST" if data is not None else None),
+        "body": _body(data),
+        "headers": _headers(header or []),
+        "max_age_seconds": max_age,
+        "robots": "ignore" if ignore_robots else None,
+    }
     address = find_gateway()
-    run = Run(targets, timeout_seconds=timeout_seconds, wait_seconds=wait_seconds)
+    run = Run(targets, request=request, wait_seconds=wait_seconds)
     code = ExitCode.SUCCESS
     try:
         asyncio.run(_perform(run, Client(address.url, address.api_key), output=output, is_waiting=not no_wait))
@@ -57,6 +75,23 @@ def fetch(
         show(run.results, as_json=as_json, file=sys.stderr if output == STDOUT else sys.stdout)
     _tell_how_to_resume(run.results)
     raise typer.Exit(int(code or exit_code_of(run.results, has_waited=not no_wait)))
+
+
+def _body(data: str | None) -> str | bytes | None:
+    """The argument itself, or with @ in front the bytes of that file."""
+    if data is None or not data.startswith("@"):
+        return data
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"--data: {data[1:]} cannot be read: {error.strerror}.") from error
+
+
+def _headers(lines: list[str]) -> dict[str, Any] | None:
+    pairs = [line.partition(":") for line in lines]
+    if not all(colon for _, colon, _ in pairs):
+        raise typer.BadParameter("--header takes NAME: VALUE.")
+    return {name.strip(): value.strip() for name, _, value in pairs} or None
 
 
 async def _perform(run: Run, client: Client, *, output: Path | None, is_waiting: bool) -> None:

@@ -55,6 +55,14 @@ class Attempt(Answer):
     seconds: float = 0.0
 
 
+class ServedBy(Answer):
+    """Whose exchange brought the response: live, cache, coalesced or not_modified, and how old it was."""
+
+    kind: str
+    fetch_id: str
+    age_seconds: float = 0.0
+
+
 class Fetch(Answer):
     """One fetch, pending or finished. `status` is queued, running, succeeded, failed, cancelled or expired."""
 
@@ -66,6 +74,7 @@ class Fetch(Answer):
     error: FetchFailure | None = None
     attempts: list[Attempt] = Field(default_factory=list)
     links: Links | None = None
+    served_by: ServedBy | None = None
 
     @property
     def is_finished(self) -> bool:

@@ -60,7 +60,15 @@ def _line(result: Result) -> str:
 
 def _facts(fetch: Fetch) -> str:
     if fetch.response is not None:
-        return f"{fetch.response.status} {fetch.response.media_type or '-'} {fetch.response.size_bytes:,} bytes"
+        return f"{fetch.response.status} {fetch.response.media_type or '-'} {fetch.response.size_bytes:,} bytes{_origin(fetch)}"
     if fetch.error is not None:
         return f"{fetch.error.type}: {fetch.error.detail}"
     return f"waiting for {fetch.waiting.reason}" if fetch.waiting else "-"
+
+
+def _origin(fetch: Fetch) -> str:
+    """Where the response came from when no exchange of the fetch's own brought it."""
+    served_by = fetch.served_by
+    if served_by is None or served_by.kind == "live":
+        return ""
+    return f" ({served_by.kind}, {served_by.age_seconds:.0f} s old)"

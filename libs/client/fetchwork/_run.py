@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from fetchwork._client import Client
@@ -15,11 +16,14 @@ Step = Callable[[Result], Awaitable[None]]
 
 
 class Run:
-    """The targets of one command, and in `results` what is known of each: right at any time, also after an interruption."""
+    """The targets of one command, and in `results` what is known of each: right at any time, also after an interruption.
 
-    def __init__(self, targets: Sequence[str], *, timeout_seconds: float | None, wait_seconds: float) -> None:
+    `request` holds the other arguments of `Client.submit`, the same for every URL.
+    """
+
+    def __init__(self, targets: Sequence[str], *, request: Mapping[str, Any], wait_seconds: float) -> None:
         self.results = [Result(target=target) for target in targets]
-        self._timeout_seconds = timeout_seconds
+        self._request = request
         self._wait_seconds = wait_seconds
 
     async def submit(self, client: Client) -> None:
@@ -29,7 +33,7 @@ class Run:
             if _is_id(result.target):
                 result.fetch = await client.get(result.target)
             else:
-                result.fetch = await client.submit(result.target, timeout_seconds=self._timeout_seconds)
+                result.fetch = await client.submit(result.target, **self._request)
 
         await self._each(step)
 

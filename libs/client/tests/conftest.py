@@ -61,7 +61,10 @@ class PlayedGateway:
             return web.json_response(self._document(identifier, "failed", error=error))
         body = {} if "empty" in url else {"digest": "sha256:00", "size_bytes": 5}
         response = {"status": 200, "headers": {"x": "y"}, "media_type": "text/plain", "final_url": url, **body}
-        return web.json_response(self._document(identifier, "succeeded", response=response, new_member="kept"))
+        kind = {"kind": "cache" if "cached" in url else "live", "fetch_id": identifier, "age_seconds": 12.3}
+        return web.json_response(
+            self._document(identifier, "succeeded", response=response, served_by=kind, new_member="kept")
+        )
 
     async def send(self, request: web.Request) -> web.Response:
         """The content."""

@@ -101,7 +101,28 @@ async def test_no_wait_prints_the_id_which_can_be_waited_for(commands: Commands)
     assert (done.code, json.loads(done.out)["status"]) == (0, "succeeded")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--output", "x", "http://a/", "http://b/"], ["--nonsense", "http://a/"]])
+async def test_method_body_headers_age_and_robots_are_passed_on(
+    commands: Commands, gateway: PlayedGateway, tmp_path: Path
+) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\x00")
+    url = "http://origin.example/"
+    await commands.run("fetch", url, "--data", "text", "--header", "A: b:c", "--max-age", "60", "--ignore-robots")
+    await commands.run("fetch", url, "--data", "@bytes", "--method", "put")
+    assert gateway.requests == [
+        {"url": url, "method": "POST", "body": "text", "headers": {"A": "b:c"}, "max_age_seconds": 60, "robots": "ignore"},
+        {"url": url, "method": "PUT", "body": {"base64": "/wA="}},
+    ]
+
+
+async def test_a_response_of_another_fetch_says_so(commands: Commands) -> None:
+    done = await commands.run("fetch", "http://cached.example/")
+    assert "200 text/plain 5 bytes (cache, 12 s old)" in done.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--output", "x", "http://a/", "http://b/"], ["--nonsense", "http://a/"], ["--header", "x", "http://a/"]],
+)
 async def test_usage_is_2(commands: Commands, arguments: list[str]) -> None:
     assert (await commands.run("fetch", *arguments)).code == 2
 

@@ -9,17 +9,22 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
+import idna
 from yarl import URL
 
 URL_LIMIT_CHARACTERS = 4096
 HOST_LIMIT_CHARACTERS = 253
 UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
+AMBIGUOUS_LETTERS = frozenset("ß\N{LATIN CAPITAL LETTER SHARP S}ς")
+"""IDNA 2003 and 2008 make different names of these (UTS 46, section 6), so a host never has them spelled out."""
 
-_AUTHORITY = re.compile(r"\A(?:[a-z][a-z0-9+.-]*)://([^/?#]*)", re.IGNORECASE)
+_AUTHORITY = re.compile(r"\A(?:[a-z][a-z0-9+.-]*)://([^/?#]+)", re.IGNORECASE)
 _SCHEME = re.compile(r"\A([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _PORT = re.compile(r":([^:\]]*)\Z")
+_BRACKETED = re.compile(r"\A\[[0-9a-f:.]*:[0-9a-f:.]*\](?::[^:]*)?\Z", re.IGNORECASE)
 _LABEL = re.compile(r"\A[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _NUMERIC_LABEL = re.compile(r"\A(?:[0-9]+|0x[0-9a-f]*)\Z")
 
@@ -72,19 +77,24 @@ def read_url(text: str) -> Target | UrlRefusal:
         return refusal
     try:
         url = URL(text)
-        name, port = url.host, url.port
+        # Only the decoded host shows whether labels of international names are well formed.
+        name, port = url.host if "xn--" in (url.raw_host or "") else url.raw_host, url.port
     except ValueError:
         return UrlRefusal(problem=UrlProblem.HOST, detail="The URL cannot be parsed; check its host and port.")
     if not name or port is None:
         return UrlRefusal(problem=UrlProblem.NOT_ABSOLUTE, detail="The URL has no host; write it as http://host/path.")
-    ascii_name = (url.raw_host or "").lower().removesuffix(".")
-    if not _is_plain_host(ascii_name):
+    raw_name = (url.raw_host or "").lower()
+    ascii_name = raw_name.removesuffix(".")
+    if not _is_plain_host(ascii_name, is_absolute=raw_name != ascii_name) or not _is_faithful(ascii_name, text=text):
         return UrlRefusal(
             problem=UrlProblem.HOST,
             detail="The host is not a plain DNS name, a dotted IPv4 address or a bracketed IPv6 address.",
         )
-    canonical = url.with_fragment(None).with_host(ascii_name)
-    return Target(url=str(canonical), scheme=url.scheme, name=ascii_name, port=port)
+    plain = url.with_fragment(None)
+    canonical = str(plain if plain.raw_host == ascii_name else plain.with_host(ascii_name))
+    if len(canonical) > URL_LIMIT_CHARACTERS:  # percent-encoding made it longer
+        return _too_long()
+    return Target(url=canonical, scheme=url.scheme, name=ascii_name, port=port)
 
 
 def read_redirect(location: str, *, base: Target) -> Target | UrlRefusal:
@@ -93,16 +103,18 @@ def read_redirect(location: str, *, base: Target) -> Target | UrlRefusal:
         return UrlRefusal(problem=UrlProblem.UNSAFE_CHARACTER, detail="The redirect target has an unsafe character.")
     if _SCHEME.match(location):  # RFC 3986 section 5.2.2: a reference with a scheme is not relative, whatever follows it
         return read_url(location)
+    if location.startswith("//"):  # a reference with an authority: judged as it is written, not as a join would mend it
+        return read_url(f"{base.scheme}:{location}")
     try:
-        joined = URL(base.url).join(URL(location, encoded=True))
+        joined = str(URL(base.url).join(URL(location, encoded=True)))
     except ValueError:
         return UrlRefusal(problem=UrlProblem.HOST, detail="The redirect target cannot be parsed.")
-    return read_url(str(joined))
+    return read_url(joined)
 
 
 def _refuse_text(text: str) -> UrlRefusal | None:
     if len(text) > URL_LIMIT_CHARACTERS:
-        return UrlRefusal(problem=UrlProblem.TOO_LONG, detail=f"The URL is longer than {URL_LIMIT_CHARACTERS} characters.")
+        return _too_long()
     if _has_unsafe_character(text):
         return UrlRefusal(
             problem=UrlProblem.UNSAFE_CHARACTER,
@@ -114,9 +126,13 @@ def _refuse_text(text: str) -> UrlRefusal | None:
     if scheme.group(1).lower() not in DEFAULT_PORTS:
         return UrlRefusal(problem=UrlProblem.SCHEME, detail="Only http and https URLs are fetched.")
     authority = _AUTHORITY.match(text)
-    if authority is None or not authority.group(1):
+    if authority is None:
         return UrlRefusal(problem=UrlProblem.NOT_ABSOLUTE, detail="The URL has no host; write it as http://host/path.")
     return _refuse_authority(authority.group(1))
+
+
+def _too_long() -> UrlRefusal:
+    return UrlRefusal(problem=UrlProblem.TOO_LONG, detail=f"The URL is longer than {URL_LIMIT_CHARACTERS} characters.")
 
 
 def _refuse_authority(authority: str) -> UrlRefusal | None:
@@ -141,17 +157,41 @@ def _has_unsafe_character(text: str) -> bool:
 
 
 def _is_plainly_spelled(authority: str) -> bool:
-    """No escapes, nothing that compatibility mapping changes, and beyond ASCII letters only: no foreign digits, dots, slashes."""
-    is_stable = "%" not in authority and unicodedata.is_normalized("NFKC", authority)
-    return is_stable and all(character.isascii() or unicodedata.category(character)[0] in "LM" for character in authority)
+    """No escapes, brackets only around an IPv6 address, nothing that compatibility mapping changes, beyond ASCII letters only."""
+    # RFC 3986 section 3.2.2 knows zones and IPvFuture too: neither is plain.
+    if ("[" in authority or "]" in authority) and not _BRACKETED.match(authority):
+        return False
+    if "%" in authority:
+        return False
+    if authority.isascii():
+        return True
+    return unicodedata.is_normalized("NFKC", authority) and all(
+        character.isascii() or (unicodedata.category(character)[0] in "LM" and character not in AMBIGUOUS_LETTERS)
+        for character in authority
+    )
 
 
-def _is_plain_host(name: str) -> bool:
+def _is_faithful(name: str, *, text: str) -> bool:
+    """Whether the letters of an international host became this name by strict IDNA 2008, without any mapping but of case."""
+    if text.isascii():
+        return True
+    authority = _AUTHORITY.match(text)
+    if authority is None or authority.group(1).isascii():
+        return True
+    host = _PORT.sub("", authority.group(1)).lower()
+    try:
+        return idna.encode(host.removesuffix(".")).decode("ascii") == name
+    except UnicodeError:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _is_plain_host(name: str, *, is_absolute: bool) -> bool:
     if ":" in name:
-        return "%" not in name and _is_address(name, ipaddress.IPv6Address)
+        return _is_address(name, ipaddress.IPv6Address)
     labels = name.split(".")
     if _NUMERIC_LABEL.match(labels[-1]):  # WHATWG URL, "ends in a number checker": then it must be a dotted quad
-        return _is_address(name, ipaddress.IPv4Address)
+        return not is_absolute and _is_address(name, ipaddress.IPv4Address)
     return len(name) <= HOST_LIMIT_CHARACTERS and all(_LABEL.match(label) for label in labels)
 
 

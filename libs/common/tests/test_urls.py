@@ -18,6 +18,12 @@ CANONICAL = [
     ("http://192.0.2.1/", "http://192.0.2.1/", "192.0.2.1"),
     ("http://[2001:DB8::1]:81/", "http://[2001:db8::1]:81/", "[2001:db8::1]:81"),
     ("http://under_score.test/", "http://under_score.test/", "under_score.test"),
+    ("HTTP://BÜCHER.test./", "http://xn--bcher-kva.test/", "xn--bcher-kva.test"),
+    ("http://日本.test/", "http://xn--wgv71a.test/", "xn--wgv71a.test"),
+    (f"http://{'a' * 63}.test/", f"http://{'a' * 63}.test/", f"{'a' * 63}.test"),
+    (f"http://{'a.' * 126}b/", f"http://{'a.' * 126}b/", f"{'a.' * 126}b"),
+    ("http://1.2.3.test/", "http://1.2.3.test/", "1.2.3.test"),
+    ("http://a.test:65535/", "http://a.test:65535/", "a.test:65535"),
 ]
 
 REFUSED = [
@@ -39,7 +45,47 @@ REFUSED = [
     ("http://a.test/\u200b", UrlProblem.UNSAFE_CHARACTER),
     ("http://a.test/\x00", UrlProblem.UNSAFE_CHARACTER),
     ("http://%31%32%37.0.0.1/", UrlProblem.HOST),
+    ("http://ü%2etest/", UrlProblem.HOST),
     ("http://127\u30020\u30020\u30021/", UrlProblem.HOST),
+    ("http://a\u3002test/", UrlProblem.HOST),
+    ("http://a\uff0etest/", UrlProblem.HOST),
+    ("http://a\uff61test/", UrlProblem.HOST),
+    ("http://straße.test/", UrlProblem.HOST),
+    ("http://\u1e9e.test/", UrlProblem.HOST),
+    ("http://ςa.test/", UrlProblem.HOST),
+    ("http://\u0661.test/", UrlProblem.HOST),
+    ("http://\u0661a.test/", UrlProblem.HOST),
+    ("http://\ufb01.test/", UrlProblem.HOST),
+    ("http://loca\u017f.test/", UrlProblem.HOST),
+    ("http://a\u3164b.test/", UrlProblem.HOST),
+    ("http://b\u0345b.test/", UrlProblem.HOST),
+    ("http://b\u0488b.test/", UrlProblem.HOST),
+    ("http://a\u0300.test/", UrlProblem.HOST),
+    ("http://\u2f00.test/", UrlProblem.HOST),
+    ("http://\u0640a.test/", UrlProblem.HOST),
+    ("http://xn--a.test/", UrlProblem.HOST),
+    ("http://a%2etest/", UrlProblem.HOST),
+    ("http://a.test\u2028/", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test\u2029/", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/\u2029", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/\u2028", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/ü\\x", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/\u00ad", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/\u0085", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/\u2003", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/\ud800", UrlProblem.UNSAFE_CHARACTER),
+    ("http://a.test/\x7f", UrlProblem.UNSAFE_CHARACTER),
+    ("http://93.184.216.34./", UrlProblem.HOST),
+    ("http://93.184.216.034/", UrlProblem.HOST),
+    ("http://a.test.12/", UrlProblem.HOST),
+    ("http://a.test.0xf/", UrlProblem.HOST),
+    ("http://[v1.x]/", UrlProblem.HOST),
+    ("http://[fe80::1%25eth0]:80/", UrlProblem.HOST),
+    ("http://[fe80::1%1]/", UrlProblem.HOST),
+    (f"http://{'a' * 64}.test/", UrlProblem.HOST),
+    (f"http://{'a.' * 126}bc/", UrlProblem.HOST),
+    ("http://a.test../", UrlProblem.HOST),
+    ("http://a-.test/", UrlProblem.HOST),
     ("http://\u2460.test/", UrlProblem.HOST),
     ("http://2130706433/", UrlProblem.HOST),
     ("http://0x7f000001/", UrlProblem.HOST),
@@ -51,9 +97,14 @@ REFUSED = [
     ("http://[fe80::1%25eth0]/", UrlProblem.HOST),
     ("http://a.test:0/", UrlProblem.PORT),
     ("http://a.test:99999/", UrlProblem.PORT),
+    ("http://a.test:65536/", UrlProblem.PORT),
+    ("http://a.test:080/", UrlProblem.PORT),
+    ("http://a.test:8\u0660/", UrlProblem.HOST),
     ("http://a.test:+80/", UrlProblem.PORT),
     ("http://a.test:/", UrlProblem.PORT),
     (f"http://a.test/{'x' * URL_LIMIT_CHARACTERS}", UrlProblem.TOO_LONG),
+    (f"http://a.test/#{'x' * URL_LIMIT_CHARACTERS}", UrlProblem.TOO_LONG),
+    (f"http://a.test/{'ü' * (URL_LIMIT_CHARACTERS // 4)}", UrlProblem.TOO_LONG),
 ]
 
 
@@ -69,6 +120,15 @@ def test_an_odd_spelling_is_refused_with_its_reason(text: str, problem: UrlProbl
     refusal = read_url(text)
     assert isinstance(refusal, UrlRefusal), refusal
     assert refusal.problem is problem and refusal.detail.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["%31.test", "ü%2etest", "a\u3002test", "\u2460.test", "\ufb01.test", "\u0661a.test", "straße.test", "[v1.x]", "[::1%251]"],
+)
+def test_an_ambiguous_spelling_is_refused_before_any_parser_sees_it(host: str) -> None:
+    refusal = read_url(f"http://{host}/")
+    assert isinstance(refusal, UrlRefusal) and "ambiguous" in refusal.detail
 
 
 @given(st.text(max_size=60))
@@ -101,6 +161,16 @@ def test_a_number_is_never_taken_for_an_address(number: int) -> None:
         ("http://u@b.test/", UrlProblem.USER_INFO),
         ("\\\\b.test/", UrlProblem.UNSAFE_CHARACTER),
         ("http://0x7f.1/", UrlProblem.HOST),
+        ("///127.0.0.1/", UrlProblem.NOT_ABSOLUTE),
+        ("//", UrlProblem.NOT_ABSOLUTE),
+        ("//b.test:080/", UrlProblem.PORT),
+        ("//b.test:0:/", UrlProblem.PORT),
+        ("/..//b.test/", "http://a.test//b.test/"),
+        ("/a b", UrlProblem.UNSAFE_CHARACTER),
+        ("/a\tb", UrlProblem.UNSAFE_CHARACTER),
+        ("\x01/b", UrlProblem.UNSAFE_CHARACTER),
+        ("ü", "http://a.test/x/%C3%BC"),
+        (f"/{'x' * URL_LIMIT_CHARACTERS}", UrlProblem.TOO_LONG),
     ],
 )
 def test_a_redirect_is_resolved_and_judged_like_any_url(location: str, expected: str | UrlProblem) -> None:

@@ -5,9 +5,10 @@ FetcherError
 └── CommandRejected   a message that is not a command we know; `tasks` counts and drops it
 """
 
+from datetime import datetime
 from enum import StrEnum
 
-from common.contracts.fetches import ErrorType, FetchError
+from common.contracts.fetches import Budget, ErrorType, FetchError
 
 
 class FetcherError(Exception):
@@ -15,11 +16,18 @@ class FetcherError(Exception):
 
 
 class ExchangeFailed(FetcherError):
-    """Ends an exchange with the error that its caller will see. Never leaves `perform`."""
+    """Ends an exchange with the error that its caller will see. Never leaves `perform`.
 
-    def __init__(self, type: ErrorType, detail: str) -> None:
-        super().__init__(type, detail)
+    `exceeded` is the budget that ended it, if one did; `passes_at` is when its cause may have passed, where that is known.
+    """
+
+    def __init__(
+        self, type: ErrorType, detail: str, exceeded: Budget | None = None, passes_at: datetime | None = None
+    ) -> None:
+        super().__init__(type, detail, exceeded, passes_at)
         self.error = FetchError(type=type, detail=detail)
+        self.exceeded = exceeded
+        self.passes_at = passes_at
 
 
 class RejectionReason(StrEnum):

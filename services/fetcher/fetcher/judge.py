@@ -21,10 +21,13 @@ RETRY_AFTER_LIMIT_SECONDS = 24 * 3600
 
 
 def judge_response(
-    head: ResponseHead, *, body: BodyReference | None, evidence: Evidence, now: datetime
+    head: ResponseHead, *, body: BodyReference | None, evidence: Evidence, now: datetime, is_idempotent: bool = True
 ) -> Outcome:
-    """A response is always kept, whatever its status; some statuses say that asking again later may help."""
-    is_retryable = head.status in RETRYABLE_STATUSES
+    """A response is always kept, whatever its status; some statuses say that asking again later may help.
+
+    What is not idempotent is never asked again (RFC 9110 section 9.2.2), whatever came of it.
+    """
+    is_retryable = is_idempotent and head.status in RETRYABLE_STATUSES
     return Outcome(
         kind=OutcomeKind.FETCHED,
         is_retryable=is_retryable,
@@ -35,10 +38,22 @@ def judge_response(
     )
 
 
-def judge_failure(error: FetchError, *, evidence: Evidence = Evidence()) -> Outcome:
-    """There is no response to keep, and this is why."""
+def judge_revalidation(head: ResponseHead, *, evidence: Evidence) -> Outcome:
+    """The origin says that what we asked it to compare with is still good; there is no content to keep but that."""
+    return Outcome(kind=OutcomeKind.NOT_MODIFIED, response=head, evidence=evidence)
+
+
+def judge_failure(
+    error: FetchError, *, evidence: Evidence = Evidence(), passes_at: datetime | None = None, is_idempotent: bool = True
+) -> Outcome:
+    """There is no response to keep, and this is why. A cause that passes at a known time is worth waiting for, whatever it is."""
+    is_retryable = is_idempotent and (passes_at is not None or error.type in RETRYABLE_ERRORS)
     return Outcome(
-        kind=_kind_of(error.type), is_retryable=error.type in RETRYABLE_ERRORS, error=error, evidence=evidence
+        kind=_kind_of(error.type),
+        is_retryable=is_retryable,
+        not_before=passes_at if is_retryable else None,
+        error=error,
+        evidence=evidence,
     )
 
 

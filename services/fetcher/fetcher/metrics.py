@@ -4,7 +4,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from common.chassis.build import register_build_info
-from common.contracts.fetches import Outcome, OutcomeKind
+from common.contracts.fetches import Budget, Outcome, OutcomeKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from fetcher.egress.addresses import AddressVerdict
@@ -37,6 +37,7 @@ class FetcherMetrics:
         )
         self._durations = {phase: durations.labels(phase=phase) for phase in PHASES}
         self._refused = self._counter("fetchwork_egress_refused", "Attempts that the egress policy refused.", AddressVerdict)
+        self._exceeded = self._counter("fetchwork_budget_exceeded", "Attempts that a limit ended.", Budget)
         self._dropped = self._counter("fetchwork_commands_dropped", "Commands that ended without an outcome.", DropReason)
         self._rejected = self._counter("fetchwork_commands_rejected", "Messages that are no commands.", RejectionReason)
         self.published = Counter("fetchwork_outcomes_published", "Outcomes handed to the stream.", registry=self.registry)
@@ -56,8 +57,12 @@ class FetcherMetrics:
             seconds = getattr(evidence, f"{phase}_seconds")
             if seconds > 0:
                 self._durations[phase].observe(seconds)
+        if evidence.exceeded is not None:
+            self._exceeded.labels(evidence.exceeded).inc()
         if outcome.kind is OutcomeKind.REFUSED and evidence.hops:
-            self._refused.labels(evidence.hops[-1].verdict).inc()
+            verdict = AddressVerdict(evidence.hops[-1].verdict)
+            if verdict.is_denial:  # what robots.txt refuses is counted where it is judged
+                self._refused.labels(verdict).inc()
 
     def dropped(self, reason: DropReason) -> None:
         """Count one command that ends without an outcome."""

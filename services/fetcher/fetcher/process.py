@@ -25,6 +25,9 @@ from redis.asyncio import Redis
 from fetcher.announce import announce
 from fetcher.egress.client import EgressClient
 from fetcher.metrics import FetcherMetrics
+from fetcher.politeness.robots import RobotsGate
+from fetcher.politeness.robots_metrics import RobotsMetrics
+from fetcher.politeness.robots_store import RobotsStore
 from fetcher.report import Reporter, StoreAddress, store_session
 from fetcher.settings import FetcherSettings
 from fetcher.slots import Slots
@@ -56,10 +59,23 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     metrics = FetcherMetrics(slots)
     events = connect_redis(settings.events_url.get_secret_value())
     broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
-    client = EgressClient(settings.egress_policy, user_agent=settings.user_agent)
+    client = EgressClient(
+        settings.target_policy,
+        user_agent=settings.user_agent,
+        contact=settings.contact or None,
+        budgets=settings.budgets,
+        proxy=settings.egress_proxy,
+    )
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
     loop = asyncio.get_running_loop()
     async with store_session() as session:
+        robots = RobotsGate(
+            client,
+            store=RobotsStore(store, session=session, clock=clock),
+            metrics=RobotsMetrics(metrics.registry),
+            user_agent=settings.user_agent,
+            clock=clock,
+        )
         reporter = Reporter(events, store=store, session=session, metrics=metrics, clock=clock)
         publishing = loop.create_task(reporter.run())
         announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
@@ -71,13 +87,23 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             loop=loop,
         )
         operations.start()
-        tasks = Tasks(loop, slots=slots, client=client, reporter=reporter, metrics=metrics, worker=worker, clock=clock)
+        tasks = Tasks(
+            loop,
+            slots=slots,
+            client=client,
+            reporter=reporter,
+            metrics=metrics,
+            worker=worker,
+            clock=clock,
+            robots=robots,
+        )
         try:
             yield Fetcher(tasks=tasks, slots=slots, metrics_port=operations.port, draining=draining)
         finally:
             draining.set()
             await close_all(
                 lambda: announcing,
+                robots.close,
                 client.close,
                 partial(_cancel, publishing),
                 partial(asyncio.to_thread, operations.close),

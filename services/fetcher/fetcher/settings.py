@@ -9,13 +9,17 @@ from common.contracts.fetches import TIMEOUT_LIMIT_SECONDS
 from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import NoDecode
 
-from fetcher.egress.addresses import EgressPolicy
-
-Port = Annotated[int, Field(ge=1, le=65535)]
+from fetcher.egress.budgets import Budgets
+from fetcher.egress.policies import CallbackPolicy, ProxyPolicy, TargetPolicy
+from fetcher.egress.proxy import Proxy, read_proxy
 
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split)]
 
 
 class FetcherSettings(ServiceSettings):
@@ -29,12 +33,24 @@ class FetcherSettings(ServiceSettings):
     fetcher_drain_seconds: float = Field(
         default=65.0, le=3600, description="How long a stopping process waits for attempts in flight, in seconds."
     )
-    unsafe_target_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split)] = Field(
+    unsafe_target_networks: Networks = Field(
         default=(),
         description="Networks (CIDR, comma separated) that may be fetched from, on any port, although they are not public.",
     )
+    unsafe_callback_networks: Networks = Field(
+        default=(),
+        description="Networks (CIDR, comma separated) that may be delivered to, on any port, although they are not public.",
+    )
+    unsafe_proxy_networks: Networks = Field(
+        default=(),
+        description="Networks (CIDR, comma separated) where the outgoing proxy may be although they are not public.",
+    )
     target_ports: Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(80, 443), min_length=1, description="Ports (comma separated) that may be dialled on public addresses."
+    )
+    egress_proxy_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Outgoing proxy as http://[user:password@]host[:port]; every fetch goes through it when set.",
     )
     user_agent: str = Field(
         default=f"Fetchwork/{VERSION} (+https://example.invalid/bot)",
@@ -42,10 +58,71 @@ class FetcherSettings(ServiceSettings):
         description="Sent as User-Agent unless a fetch sets its own; name yourself and a page about your robot.",
     )
 
+    contact: str = Field(
+        default="",
+        max_length=254,
+        pattern=r"^([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*)?$",
+        description="Mailbox of whoever answers for this robot, sent as From (RFC 9110 section 10.1.2); not sent when empty.",
+    )
+    connect_timeout_seconds: float = Field(
+        default=5.0, gt=0, le=60, description="Limit of TCP, proxy and TLS together until a connection is ready, in seconds."
+    )
+    first_byte_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=60, description="Limit from a sent request to the end of the response head, in seconds."
+    )
+    idle_timeout_seconds: float = Field(
+        default=15.0, gt=0, le=60, description="Limit between two reads of a response body, in seconds."
+    )
+    header_limit_bytes: int = Field(
+        default=64 * 1024, ge=1024, le=1024 * 1024, description="Largest header block of a response, in bytes."
+    )
+    header_limit_lines: int = Field(default=128, ge=8, le=4096, description="Most header lines of a response.")
+    header_line_limit_bytes: int = Field(
+        default=16 * 1024, ge=1024, le=256 * 1024, description="Longest header line of a response, in bytes."
+    )
+    redirect_limit: int = Field(default=5, ge=0, le=20, description="Most redirects that are followed in one attempt.")
+    decoded_ratio_limit: int = Field(
+        default=200, ge=2, le=100_000, description="Most decoded bytes for one on the wire, after the first 1 MiB decoded."
+    )
+    wire_slack_bytes: int = Field(
+        default=64 * 1024, ge=0, le=16 * 1024 * 1024, description="What a body may take on the wire beyond max_bytes, in bytes."
+    )
+
     @property
-    def egress_policy(self) -> EgressPolicy:
-        """What these settings allow to be dialled."""
-        return EgressPolicy(ports=frozenset(self.target_ports), unsafe_networks=self.unsafe_target_networks)
+    def budgets(self) -> Budgets:
+        """What one attempt may use."""
+        return Budgets(
+            connect_seconds=self.connect_timeout_seconds,
+            first_byte_seconds=self.first_byte_timeout_seconds,
+            idle_seconds=self.idle_timeout_seconds,
+            header_bytes=self.header_limit_bytes,
+            header_lines=self.header_limit_lines,
+            header_line_bytes=self.header_line_limit_bytes,
+            redirects=self.redirect_limit,
+            decoded_ratio=self.decoded_ratio_limit,
+            wire_slack_bytes=self.wire_slack_bytes,
+        )
+
+    @property
+    def target_policy(self) -> TargetPolicy:
+        """What may be fetched."""
+        return TargetPolicy(ports=frozenset(self.target_ports), unsafe_networks=self.unsafe_target_networks)
+
+    @property
+    def callback_policy(self) -> CallbackPolicy:
+        """Where deliveries may go."""
+        return CallbackPolicy(unsafe_networks=self.unsafe_callback_networks)
+
+    @property
+    def proxy_policy(self) -> ProxyPolicy:
+        """Where the outgoing proxy may be."""
+        return ProxyPolicy(unsafe_networks=self.unsafe_proxy_networks)
+
+    @property
+    def egress_proxy(self) -> Proxy | None:
+        """The outgoing proxy, if there is one. Raises ValueError when its URL is none of ours."""
+        url = self.egress_proxy_url.get_secret_value()
+        return read_proxy(url, policy=self.proxy_policy) if url else None
 
     def faults(self) -> list[str]:
         """Settings that contradict each other, as sentences."""
@@ -56,4 +133,8 @@ class FetcherSettings(ServiceSettings):
             faults.append(
                 f"FETCHWORK_FETCHER_DRAIN_SECONDS: must be at least {TIMEOUT_LIMIT_SECONDS:g}, the longest timeout of a fetch"
             )
+        try:
+            self.egress_proxy
+        except ValueError as error:
+            faults.append(f"FETCHWORK_EGRESS_PROXY_URL: {error}")
         return faults

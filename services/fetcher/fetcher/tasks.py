@@ -21,7 +21,7 @@ from fetcher.egress.client import EgressClient
 from fetcher.errors import CommandRejected, RejectionReason
 from fetcher.judge import judge_failure
 from fetcher.metrics import DropReason, FetcherMetrics
-from fetcher.perform import Attempted, perform
+from fetcher.perform import Attempted, Gate, perform
 from fetcher.report import Reporter
 from fetcher.slots import Slots
 
@@ -41,6 +41,7 @@ class Tasks:
         metrics: FetcherMetrics,
         worker: str,
         clock: Clock,
+        robots: Gate | None = None,
     ) -> None:
         self._loop = loop
         self._slots = slots
@@ -49,6 +50,7 @@ class Tasks:
         self._metrics = metrics
         self._worker = worker
         self._clock = clock
+        self._robots = robots
         self._running: set[asyncio.Task[None]] = set()
 
     def take_batch(self, message: str) -> None:
@@ -111,7 +113,7 @@ class Tasks:
             outcome=attempted.outcome,
         )
         self._metrics.attempted(attempted.outcome)
-        _log_attempt(finished, host=attempted.host)
+        _log_attempt(finished, host=attempted.host, method=command.request.method)
         event = Envelope[FetchAttempted].wrap(
             finished,
             type=FETCH_ATTEMPTED,
@@ -126,11 +128,11 @@ class Tasks:
 
     async def _perform(self, command: PerformFetch) -> Attempted:
         try:
-            return await perform(command, client=self._client, clock=self._clock)
+            return await perform(command, client=self._client, robots=self._robots, clock=self._clock)
         except Exception:
             log.exception("attempt broke", fetch_id=str(command.id), dispatch_seq=command.dispatch_seq)
             error = FetchError(type=ErrorType.INTERNAL, detail="The fetcher failed; this is not the host's fault.")
-            return Attempted(outcome=judge_failure(error))
+            return Attempted(outcome=judge_failure(error, is_idempotent=command.request.is_idempotent))
 
     def _drop(self, command: PerformFetch, *, reason: DropReason) -> None:
         self._metrics.dropped(reason)
@@ -150,7 +152,7 @@ def read_batch(message: object) -> PerformFetches:
     return envelope.data
 
 
-def _log_attempt(attempted: FetchAttempted, *, host: str | None) -> None:
+def _log_attempt(attempted: FetchAttempted, *, host: str | None, method: str) -> None:
     """The one canonical line of an attempt. The URL's path and query stay out of it; host and id are enough to find it."""
     outcome, evidence = attempted.outcome, attempted.outcome.evidence
     log.info(
@@ -158,11 +160,14 @@ def _log_attempt(attempted: FetchAttempted, *, host: str | None) -> None:
         fetch_id=str(attempted.id),
         dispatch_seq=attempted.dispatch_seq,
         host=host,
+        method=method,
         outcome=outcome.kind,
         is_retryable=outcome.is_retryable,
         error=outcome.error.type if outcome.error else None,
+        exceeded=evidence.exceeded,
         status=outcome.response.status if outcome.response else None,
         verdict=evidence.hops[-1].verdict if evidence.hops else None,
+        robots=evidence.robots.verdict if evidence.robots else None,
         hops=len(evidence.hops),
         wire_bytes=evidence.wire_bytes,
         decoded_bytes=evidence.decoded_bytes,

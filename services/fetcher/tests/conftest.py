@@ -1,15 +1,20 @@
 """Real origins on loopback, real clients, and sockets that go to an origin here whatever address they are asked to dial."""
 
 import asyncio
+import json
 import random
 import socket
 import ssl
+import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -18,34 +23,37 @@ from common.clock import utc_now
 from common.contracts.fetches import FetchRequest, PerformFetch
 from common.ids import new_fetch_id
 
-from fetcher.egress.addresses import EgressPolicy
 from fetcher.egress.client import EgressClient
 from fetcher.egress.dial import verifying_tls
+from fetcher.egress.policies import TargetPolicy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-LOOPBACK = EgressPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),))
+LOOPBACK = TargetPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),))
 
 
 @dataclass
 class Names:
-    """A lookup that asks nobody: answer sets by name, one for each lookup, the last one for all further ones."""
+    """A lookup that asks nobody: answer sets by name, one for each lookup, the last one for all further ones; or "hang"."""
 
-    answers: dict[str, list[list[str]]] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     async def __call__(self, name: str) -> list[str]:
         self.asked.append(name)
         sets = self.answers.get(name, [[]])
-        return sets.pop(0) if len(sets) > 1 else sets[0]
+        if sets == "hang":
+            await asyncio.Event().wait()
+        found: list[str] = sets.pop(0) if len(sets) > 1 else sets[0]
+        return found
 
 
 class Detour(socket.socket):
     """A socket that connects to an origin of ours and claims to have reached the address that it was asked for."""
 
-    def __init__(self, family: int, *, port: int, claims: str | None) -> None:
+    def __init__(self, family: int, *, dials: "Dials") -> None:
         super().__init__(socket.AF_INET, socket.SOCK_STREAM)
-        self._asked_family, self._port, self._claims = family, port, claims
+        self._asked_family, self._dials = family, dials
         self._asked: Any = None
 
     @property
@@ -53,26 +61,75 @@ class Detour(socket.socket):
         return self._asked_family
 
     def connect(self, address: Any) -> None:
+        if self._asked is None:  # asyncio asks again until it is connected
+            self._dials.asked.append((address[0], address[1]))
         self._asked = address
-        super().connect(("127.0.0.1", self._port))
+        super().connect(("127.0.0.1", self._dials.port_for(address[0])))
 
     def getpeername(self) -> Any:
-        return (self._claims or self._asked[0], *self._asked[1:])
+        return (self._dials.claims or self._asked[0], *self._asked[1:])
 
 
 @dataclass
 class Dials:
-    """Opens sockets that all lead to one local port, or nowhere, and remembers how many were opened."""
+    """Opens sockets that all lead to one local port, or nowhere, and remembers how many were opened and for whom.
+
+    With a `canary`, addresses that are not `expected` lead to that port instead.
+    """
 
     port: int | None = None
     claims: str | None = None
     opened: int = 0
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    canary: int | None = None
+    expected: frozenset[str] = frozenset()
 
     def __call__(self, family: int, _kind: int, _protocol: int) -> socket.socket:
         self.opened += 1
-        if self.port is None:
+        if self.port is None and self.canary is None:
             raise ConnectionRefusedError("no test dials out")
-        return Detour(family, port=self.port, claims=self.claims)
+        return Detour(family, dials=self)
+
+    def port_for(self, address: str) -> int:
+        port = self.port if self.canary is None or address in self.expected else self.canary
+        if port is None:
+            raise ConnectionRefusedError("no test dials out")
+        return port
+
+
+class Canary:
+    """A listener that nothing allowed leads to. `count` is how often it was reached."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+
+    def look(self) -> int:
+        """Take in who came since, and say how many came in all. A connection is in the backlog before `connect` returns."""
+        while True:
+            try:
+                self._listener.accept()[0].close()
+            except BlockingIOError:
+                return self.count
+            self.count += 1
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@dataclass
+class CorpusRun:
+    """The shared SSRF corpus, which of its cases were played to the end in this session, and the canary of them all."""
+
+    cases: list[Any]
+    canary: Canary
+    played: set[str] = field(default_factory=set)
+
+    def by_stage(self, ids: set[str] | None = None) -> dict[str, int]:
+        """How many cases each stage has, of all or of some."""
+        return dict(Counter(case["stage"] for case in self.cases if ids is None or case["id"] in ids))
 
 
 @dataclass
@@ -141,12 +198,32 @@ def tls() -> ssl.SSLContext:
     return verifying_tls()
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate and key for 127.0.0.1 that nobody vouches for."""
+    if which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1".split()
+    files = ["-keyout", f"{file}.key", "-out", str(file)]
+    subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True, timeout=30)
+    return file
+
+
+@pytest.fixture
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    """TLS of an origin with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, f"{certificate}.key")
+    return context
+
+
 @pytest.fixture
 async def make_client(tls: ssl.SSLContext) -> AsyncIterator[Callable[..., EgressClient]]:
     """Build an egress client that is closed after the test. Without arguments it may dial 127/8 and looks up nothing."""
     clients = []
 
-    def make(policy: EgressPolicy = LOOPBACK, **edges: Any) -> EgressClient:
+    def make(policy: TargetPolicy = LOOPBACK, **edges: Any) -> EgressClient:
         edges = {"lookup": Names(), "tls": tls} | edges
         client = EgressClient(policy, user_agent="Fetchwork-test/1", **edges)
         clients.append(client)
@@ -155,6 +232,14 @@ async def make_client(tls: ssl.SSLContext) -> AsyncIterator[Callable[..., Egress
     yield make
     for client in clients:
         await client.close()
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Iterator[CorpusRun]:
+    """The corpus as it is played in this session."""
+    canary = Canary()
+    yield CorpusRun(cases=json.loads((Path(__file__).parent / "ssrf_corpus.json").read_text()), canary=canary)
+    canary.close()
 
 
 @pytest.fixture

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from fetcher.egress.addresses import (
     IPV4_DENIED,
     IPV6_DENIED,
+    METADATA_NAMES,
+    PRIVATE_SUFFIXES,
     AddressVerdict,
-    EgressPolicy,
     is_private_name,
     judge_address,
     judge_before_lookup,
     judge_dial,
 )
+from fetcher.egress.policies import ProxyPolicy, TargetPolicy
 
-DEFAULT = EgressPolicy()
-LOOPBACK = EgressPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),))
+DEFAULT = TargetPolicy()
+LOOPBACK = TargetPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),))
 
 # network, the neighbour below, the neighbour above; None where that one is refused for a reason of its own
 V4_RANGES = [
@@ -49,30 +51,88 @@ V6_RANGES = [
     ("2620:4f:8000::/48", "2620:4f:7fff:ffff:ffff:ffff:ffff:ffff", "2620:4f:8001::"),
     ("3fff::/20", "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff:1000::"),
 ]
+OTHER_V6_RANGES = [
+    ("::/128", None, None),
+    ("::1/128", None, None),
+    ("::/96", None, None),
+    ("::ffff:0:0/96", None, None),
+    ("::ffff:0:0:0/96", None, None),
+    ("64:ff9b::/96", None, None),
+    ("64:ff9b:1::/48", None, None),
+    ("fc00::/7", None, None),
+    ("fe80::/10", None, None),
+    ("ff00::/8", None, None),
+]
+REASONS = {
+    "0.0.0.0/8 ::/128": AddressVerdict.DENY_UNSPECIFIED,
+    "127.0.0.0/8 ::1/128": AddressVerdict.DENY_LOOPBACK,
+    "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7": AddressVerdict.DENY_PRIVATE,
+    "100.64.0.0/10": AddressVerdict.DENY_SHARED,
+    "169.254.0.0/16 fe80::/10": AddressVerdict.DENY_LINK_LOCAL,
+    "192.0.0.0/24 192.31.196.0/24 192.52.193.0/24 192.175.48.0/24 198.18.0.0/15 2001::/23 2620:4f:8000::/48": (
+        AddressVerdict.DENY_SPECIAL
+    ),
+    "192.0.2.0/24 198.51.100.0/24 203.0.113.0/24 2001:db8::/32 3fff::/20": AddressVerdict.DENY_DOCUMENTATION,
+    "224.0.0.0/4 ff00::/8": AddressVerdict.DENY_MULTICAST,
+    "240.0.0.0/4": AddressVerdict.DENY_RESERVED,
+    "168.63.129.16/32": AddressVerdict.DENY_PLATFORM,
+    "192.88.99.0/24 2002::/16 ::/96 ::ffff:0:0/96 ::ffff:0:0:0/96 64:ff9b::/96 64:ff9b:1::/48": AddressVerdict.DENY_EMBEDS_IPV4,
+}
+REASON_OF = {network: verdict for networks, verdict in REASONS.items() for network in networks.split()}
 NOT_GLOBAL_UNICAST = (
     ":: ::1 ::7f00:1 ::ffff:7f00:1 ::ffff:0:7f00:1 64:ff9b::7f00:1 64:ff9b:1::7f00:1 100::1 "
     "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 4000:: 5f00::1 fc00::1 fd00:ec2::254 fe80::1 fec0::1 ff02::1"
 ).split()
-PRIVATE_NAMES = (
-    "localhost redis a.localhost printer.local x.internal kubernetes.default.svc metadata.google.internal metadata.goog "
-    "api.metadata.cloud.ibm.com 1.0.0.127.in-addr.arpa"
+SUFFIXES = (
+    "localhost localdomain local internal corp lan home intranet private arpa svc onion i2p invalid alt"
 ).split()
-PUBLIC_NAMES = "example.com localhost.example.com internal.example.com mylocalhost.test notmetadata.goog".split()
+METADATA = "metadata.goog metadata.tencentyun.com metadata.platformequinix.com metadata.cloud.ibm.com".split()
+PRIVATE_NAMES = (
+    "localhost redis ip6-localhost instance-data metadata.google.internal instance-data.ec2.internal host.containers.internal "
+    "kubernetes.default.svc kubernetes.default.svc.cluster.local api.metadata.cloud.ibm.com 1.0.0.127.in-addr.arpa "
+    "8.b.d.0.1.0.0.2.ip6.arpa localhost.localdomain"
+).split()
+PUBLIC_NAMES = (
+    "example.com localhost.example.com internal.example.com mylocalhost.test notmetadata.goog metadata.goog.example.com "
+    "local.example home.arpa.example xlocal.com cloud.ibm.com tencentyun.com"
+).split()
 
 
-@pytest.mark.parametrize(("network", "below", "above"), V4_RANGES + V6_RANGES)
+@pytest.mark.parametrize(("network", "below", "above"), V4_RANGES + V6_RANGES + OTHER_V6_RANGES)
 def test_edges_of_a_range_are_refused_and_its_neighbours_are_not(network: str, below: str | None, above: str | None) -> None:
     inside = ip_network(network)
-    assert judge_address(inside[0], DEFAULT).is_denial
-    assert judge_address(inside[-1], DEFAULT).is_denial
+    if network != "::/96":  # its first two addresses are :: and ::1, which say so
+        assert judge_address(inside[0], DEFAULT) is REASON_OF[network]
+    assert judge_address(inside[-1], DEFAULT) is REASON_OF[network]
     for neighbour in filter(None, (below, above)):
         assert judge_address(ip_address(neighbour), DEFAULT) is AddressVerdict.PUBLIC
 
 
-def test_every_listed_range_has_a_row_here() -> None:
-    assert {str(network) for network, _ in IPV4_DENIED} == {row[0] for row in V4_RANGES}
-    inside = {str(network) for network, _ in IPV6_DENIED if network.subnet_of(ip_network("2000::/3"))}
-    assert inside == {row[0] for row in V6_RANGES}
+def test_every_listed_range_has_a_row_here_with_its_reason() -> None:
+    assert {(str(network), verdict) for network, verdict in (*IPV4_DENIED, *IPV6_DENIED)} == set(REASON_OF.items())
+    assert {row[0] for row in V4_RANGES + V6_RANGES + OTHER_V6_RANGES} == set(REASON_OF)
+
+
+@pytest.mark.parametrize("network", sorted(REASON_OF))
+def test_both_neighbours_of_every_edge_are_judged_by_their_own_range(network: str) -> None:
+    """One step outside a range the verdict is what the other ranges say, and never this range's by accident."""
+    inside = ip_network(network)
+    listed = [(ip_network(other), verdict) for other, verdict in REASON_OF.items()]
+    for number in (int(inside[0]) - 1, int(inside[-1]) + 1):
+        if not 0 <= number < 2**inside.max_prefixlen:
+            continue
+        neighbour = type(inside[0])(number)
+        expected = {verdict for other, verdict in listed if other.version == inside.version and neighbour in other}
+        if not expected and inside.version == 6 and neighbour not in ip_network("2000::/3"):
+            expected = {AddressVerdict.DENY_NOT_UNICAST}
+        assert judge_address(neighbour, DEFAULT) in (expected or {AddressVerdict.PUBLIC})
+
+
+def test_edges_of_global_unicast() -> None:
+    assert judge_address(ip_address("2000::"), DEFAULT) is AddressVerdict.PUBLIC
+    assert judge_address(ip_address("3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), DEFAULT) is AddressVerdict.PUBLIC
+    assert judge_address(ip_address("1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), DEFAULT) is AddressVerdict.DENY_NOT_UNICAST
+    assert judge_address(ip_address("4000::"), DEFAULT) is AddressVerdict.DENY_NOT_UNICAST
 
 
 @pytest.mark.parametrize("text", NOT_GLOBAL_UNICAST)
@@ -80,8 +140,24 @@ def test_ipv6_outside_global_unicast_is_refused(text: str) -> None:
     assert judge_address(ip_address(text), DEFAULT).is_denial
 
 
-def test_scoped_address_is_refused() -> None:
+def test_address_with_a_zone_is_refused_even_inside_an_unsafe_network() -> None:
     assert judge_address(ip_address("2606:4700::1%1"), DEFAULT) is AddressVerdict.DENY_NOT_UNICAST
+    local = TargetPolicy(unsafe_networks=(ip_network("fe80::/10"),))
+    assert judge_address(ip_address("fe80::1%1"), local) is AddressVerdict.DENY_NOT_UNICAST
+    assert judge_address(ip_address("fe80::1"), local) is AddressVerdict.UNSAFE_NETWORK
+
+
+def test_without_a_policy_nothing_is_allowed() -> None:
+    for text in ("93.184.216.34", "127.0.0.1", "2606:4700::1"):
+        assert judge_address(ip_address(text), None) is AddressVerdict.DENY_NO_POLICY
+        assert judge_dial(ip_address(text), 443, policy=None) is AddressVerdict.DENY_NO_POLICY
+    assert judge_before_lookup("example.com", 443, policy=None) is AddressVerdict.DENY_NO_POLICY
+    assert AddressVerdict.DENY_NO_POLICY.is_denial and not AddressVerdict.UNKNOWN.is_allowed
+
+
+def test_any_port_means_any() -> None:
+    assert judge_dial(ip_address("93.184.216.34"), 3128, policy=ProxyPolicy()) is AddressVerdict.PUBLIC
+    assert judge_before_lookup("proxy.example.com", 3128, policy=ProxyPolicy()) is None
 
 
 def _embeddings(address: IPv4Address) -> list[IPv6Address]:
@@ -121,7 +197,7 @@ def test_unsafe_network_matches_literally() -> None:
     assert judge_address(ip_address("127.0.0.1"), LOOPBACK) is AddressVerdict.UNSAFE_NETWORK
     assert judge_address(ip_address("::ffff:127.0.0.1"), LOOPBACK) is AddressVerdict.DENY_EMBEDS_IPV4
     assert judge_address(ip_address("::1"), LOOPBACK) is AddressVerdict.DENY_LOOPBACK
-    mapped = EgressPolicy(unsafe_networks=(ip_network("::ffff:127.0.0.0/104"),))
+    mapped = TargetPolicy(unsafe_networks=(ip_network("::ffff:127.0.0.0/104"),))
     assert judge_address(ip_address("::ffff:127.0.0.1"), mapped) is AddressVerdict.UNSAFE_NETWORK
     assert judge_address(ip_address("127.0.0.1"), mapped) is AddressVerdict.DENY_LOOPBACK
 
@@ -137,6 +213,21 @@ def test_address_is_judged_before_its_port() -> None:
 def test_private_name_is_refused_without_lookup(name: str) -> None:
     assert is_private_name(name)
     assert judge_before_lookup(name, 80, policy=DEFAULT) is AddressVerdict.DENY_NAME
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_private_suffix_is_refused_and_as_an_inner_label_or_part_is_not(suffix: str) -> None:
+    assert is_private_name(f"www.{suffix}")
+    assert not is_private_name(f"{suffix}.example.com") and not is_private_name(f"www.x{suffix}")
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_service_is_refused_with_all_below_it(name: str) -> None:
+    assert is_private_name(name) and is_private_name(f"api.{name}") and not is_private_name(f"x{name}")
+
+
+def test_every_listed_name_has_a_row_here() -> None:
+    assert frozenset(SUFFIXES) == PRIVATE_SUFFIXES and frozenset(METADATA) == METADATA_NAMES
 
 
 @pytest.mark.parametrize("name", PUBLIC_NAMES)

@@ -2,9 +2,7 @@
 
 import asyncio
 import ssl
-import subprocess
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -65,26 +63,6 @@ async def test_out_of_sockets_is_our_own_fault(make_client, command) -> None:
 
     with pytest.raises(OSError, match="Too many"):
         await _outcome(make_client(open_socket=exhausted), command("http://127.0.0.1:1/"))
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate and key for 127.0.0.1 that nobody vouches for."""
-    if which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1".split()
-    files = ["-keyout", f"{file}.key", "-out", str(file)]
-    subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True, timeout=30)
-    return file
-
-
-@pytest.fixture
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    """TLS of an origin with that certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, f"{certificate}.key")
-    return context
 
 
 async def test_certificate_nobody_vouches_for_is_refused(serve, make_client, command, server_tls: ssl.SSLContext) -> None:

@@ -3,20 +3,26 @@
 import asyncio
 import json
 import socket
+import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import zstandard
 from aiohttp import web
+from aiohttp.client_proto import ResponseHandler
 from common.contracts.fetches import ErrorType, OutcomeKind
 
-from fetcher.egress.addresses import EgressPolicy
-from fetcher.egress.dial import guarded_socket_factory
+from fetcher.egress.addresses import AddressVerdict
+from fetcher.egress.dial import guarded_connector, guarded_socket_factory
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
+from fetcher.egress.policies import TargetPolicy
+from fetcher.egress.resolver import GuardedResolver
+from fetcher.errors import ExchangeFailed
 from fetcher.perform import perform
 
-DEFAULT = EgressPolicy()
+DEFAULT = TargetPolicy()
 PUBLIC = "93.184.216.34"
 
 
@@ -34,7 +40,7 @@ async def _outcome(client: Any, command: Any) -> Any:
     return (await perform(command, client=client)).outcome
 
 
-@pytest.mark.parametrize("host", ["127.66.0.1", "[::1]", "[::ffff:127.66.0.1]", "127.66.0.1."])
+@pytest.mark.parametrize("host", ["127.66.0.1", "[::1]", "[::ffff:127.66.0.1]"])
 async def test_refused_literal_sees_no_connection(host: str, serve_raw, make_client, command) -> None:
     canary = await serve_raw(_answer, address="127.66.0.1")
     outcome = await _outcome(make_client(DEFAULT), command(f"http://{host}:{canary.port}/"))
@@ -47,7 +53,7 @@ async def test_refused_literal_sees_no_connection(host: str, serve_raw, make_cli
 async def test_name_of_a_refused_address_sees_no_connection(serve_raw, make_client, command, names) -> None:
     canary = await serve_raw(_answer, address="127.66.0.1")
     names.answers["www.example.com"] = [["127.66.0.1"]]
-    policy = EgressPolicy(ports=frozenset({80, canary.port}))
+    policy = TargetPolicy(ports=frozenset({80, canary.port}))
     outcome = await _outcome(make_client(policy, lookup=names), command(f"http://www.example.com:{canary.port}/"))
     assert outcome.error.type is ErrorType.REFUSED_ADDRESS
     assert outcome.evidence.hops[0].verdict == "deny_loopback"
@@ -81,6 +87,26 @@ async def test_peer_that_is_not_the_dialled_address_gets_no_request(serve_raw, m
     assert set(received) <= {b""}
 
 
+async def test_connection_that_no_dial_of_ours_opened_gets_no_request(names, tls: ssl.SSLContext) -> None:
+    """Even when its other end would be allowed: a kept connection is one that was judged when it was opened."""
+    connector = guarded_connector(
+        DEFAULT,
+        resolver=GuardedResolver(DEFAULT, lookup=names),
+        open_socket=socket.socket,
+        tls=tls,
+        connect_seconds=1,
+        keepalive_seconds=1,
+    )
+    stray: Any = SimpleNamespace(
+        transport=SimpleNamespace(get_extra_info=lambda _: (PUBLIC, 80)), protocol=ResponseHandler(asyncio.get_running_loop())
+    )
+    hop = HopRecord(url="http://www.example.com/")
+    with pytest.raises(ExchangeFailed):
+        connector.judge_connection(stray, hop=hop)
+    assert hop.verdict is AddressVerdict.DENY_PEER
+    await connector.close()
+
+
 async def test_localhost_is_fetched_only_where_its_network_is_listed(serve, make_client, command, names) -> None:
     base = (await serve({"/": _hello})).replace("127.0.0.1", "localhost")
     names.answers["localhost"] = [["127.0.0.1"]]
@@ -109,6 +135,7 @@ async def test_port_of_a_public_address_is_refused_and_of_a_private_one_is_not_e
         ("file:///etc/passwd", ErrorType.REFUSED_SCHEME),
         ("http://u:p@example.com/", ErrorType.INVALID_URL),
         ("http://127.1/", ErrorType.INVALID_URL),
+        ("http://127.66.0.1./", ErrorType.INVALID_URL),
     ],
 )
 async def test_unreadable_url_is_refused_before_anything_else(url: str, error: ErrorType, make_client, command, names) -> None:
@@ -235,7 +262,7 @@ async def test_headers_that_are_not_a_callers_are_not_sent(serve, make_client, c
     attempted = await perform(command(await serve({"/": echo}), headers=asked), client=make_client())
     sent = dict(json.loads(zstandard.decompress(attempted.body)))
     assert set(sent) == {"Host", "Accept", "Accept-Encoding", "User-Agent", "If-None-Match"}
-    assert sent["Accept-Encoding"] == "gzip" and sent["Host"].startswith("127.0.0.1:")
+    assert sent["Accept-Encoding"] == "gzip, deflate, br, zstd" and sent["Host"].startswith("127.0.0.1:")
 
 
 async def test_environment_has_no_say(serve, serve_raw, make_client, command, monkeypatch, tmp_path: Path) -> None:
@@ -252,14 +279,22 @@ async def test_environment_has_no_say(serve, serve_raw, make_client, command, mo
     assert outcome.response.status == 200 and proxy.connections == []
 
 
-async def test_cookies_are_neither_kept_nor_sent(serve, make_client, command) -> None:
+async def test_cookies_are_neither_kept_nor_sent(serve, make_client, command, names, dials) -> None:
+    """Of a named host: cookie jars keep none of a bare address anyway."""
     seen = []
 
     async def cookies(request: web.Request) -> web.Response:
         seen.append(request.headers.get("Cookie"))
         return web.Response(status=302 if request.path == "/" else 200, headers={"Set-Cookie": "sid=1", "Location": "/next"})
 
-    base, client = await serve({"/": cookies, "/next": cookies}), make_client()
+    base = await serve({"/": cookies, "/next": cookies})
+    dials.port, names.answers["www.example.com"] = int(base.rpartition(":")[2]), [[PUBLIC]]
+    client = make_client(DEFAULT, lookup=names, open_socket=dials)
     for _ in range(2):
-        await _outcome(client, command(base))
+        assert (await _outcome(client, command("http://www.example.com/"))).response.status == 200
     assert seen == [None] * 4
+
+
+def test_certificates_and_names_are_verified_over_a_modern_tls(tls: ssl.SSLContext) -> None:
+    assert tls.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert tls.verify_mode is ssl.CERT_REQUIRED and tls.check_hostname

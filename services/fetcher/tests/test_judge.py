@@ -7,7 +7,7 @@ from common.contracts.fetches import ErrorType, Evidence, FetchError, OutcomeKin
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.judge import judge_failure, judge_response, read_retry_after
+from fetcher.judge import judge_failure, judge_response, judge_revalidation, read_retry_after
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -41,6 +41,31 @@ def test_failure(error: ErrorType, kind: OutcomeKind, is_retryable: bool) -> Non
     outcome = judge_failure(FetchError(type=error, detail="x"), evidence=Evidence())
     assert (outcome.kind, outcome.is_retryable) == (kind, is_retryable)
     assert outcome.response is None and outcome.not_before is None
+
+
+@pytest.mark.parametrize("error", ErrorType)
+def test_failure_of_what_is_not_idempotent_is_never_retried(error: ErrorType) -> None:
+    failed = FetchError(type=error, detail="x")
+    assert not judge_failure(failed, is_idempotent=False).is_retryable
+    waiting = judge_failure(failed, is_idempotent=False, passes_at=NOW)
+    assert (waiting.is_retryable, waiting.not_before) == (False, None)
+
+
+def test_cause_that_passes_at_a_known_time_is_waited_for() -> None:
+    outcome = judge_failure(FetchError(type=ErrorType.REFUSED_ROBOTS, detail="x"), passes_at=NOW + DAY)
+    assert (outcome.kind, outcome.is_retryable, outcome.not_before) == (OutcomeKind.REFUSED, True, NOW + DAY)
+
+
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_response_to_what_is_not_idempotent_is_final(status: int) -> None:
+    outcome = judge_response(_head(status, retry_after="5"), body=None, evidence=Evidence(), now=NOW, is_idempotent=False)
+    assert (outcome.kind, outcome.is_retryable, outcome.not_before) == (OutcomeKind.FETCHED, False, None)
+
+
+def test_revalidation_keeps_the_304_and_no_body() -> None:
+    outcome = judge_revalidation(_head(304), evidence=Evidence())
+    assert (outcome.kind, outcome.is_retryable, outcome.body) == (OutcomeKind.NOT_MODIFIED, False, None)
+    assert outcome.response is not None and outcome.response.status == 304
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])

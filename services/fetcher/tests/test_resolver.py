@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from common.contracts.fetches import ErrorType
 
-from fetcher.egress.addresses import AddressVerdict, EgressPolicy
+from fetcher.egress.addresses import AddressVerdict
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
+from fetcher.egress.policies import TargetPolicy
 from fetcher.egress.resolver import ANSWER_LIMIT, GuardedResolver
 from fetcher.errors import ExchangeFailed
 
@@ -23,7 +24,7 @@ async def _resolve(answers: Any, *, port: int = 80) -> Any:
             raise answers
         return list(answers)
 
-    resolver = GuardedResolver(EgressPolicy(), lookup=lookup)
+    resolver = GuardedResolver(TargetPolicy(), lookup=lookup)
     try:
         return [result["host"] for result in await resolver.resolve("www.example.com", port)], hop
     except ExchangeFailed as failed:
@@ -53,7 +54,9 @@ async def test_at_most_eight_answers_are_kept() -> None:
     assert len(found) == ANSWER_LIMIT
 
 
-@pytest.mark.parametrize("failure", [socket.gaierror(socket.EAI_NONAME, "no"), OSError("down"), UnicodeError("too long"), []])
+@pytest.mark.parametrize(
+    "failure", [socket.gaierror(socket.EAI_NONAME, "no"), OSError("down"), UnicodeError("too long"), [], ["no address"]]
+)
 async def test_name_without_answer_is_a_dns_error(failure: object) -> None:
     error, hop = await _resolve(failure)
     assert error.type is ErrorType.DNS
@@ -70,10 +73,24 @@ async def test_port_is_judged_after_the_address() -> None:
 async def test_system_lookup_reads_the_hosts_file_where_unsafe_networks_are_listed() -> None:
     hop = HopRecord(url="http://localhost/")
     CURRENT_HOP.set(hop)
-    resolver = GuardedResolver(EgressPolicy(unsafe_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128"))))
+    resolver = GuardedResolver(TargetPolicy(unsafe_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128"))))
     found = await resolver.resolve("localhost", 8080)
     assert "127.0.0.1" in {result["host"] for result in found}
     assert hop.verdict is AddressVerdict.UNSAFE_NETWORK
+    await resolver.close()
+
+
+async def test_private_name_may_lead_into_an_unsafe_network_only() -> None:
+    async def lookup(name: str) -> list[str]:
+        return ["127.0.0.1"] if name == "local.corp" else ["93.184.216.34"]
+
+    resolver = GuardedResolver(TargetPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),)), lookup=lookup)
+    hop = HopRecord(url="http://wiki.corp/")
+    CURRENT_HOP.set(hop)
+    assert [found["host"] for found in await resolver.resolve("local.corp", 80)] == ["127.0.0.1"]
+    with pytest.raises(ExchangeFailed) as failed:
+        await resolver.resolve("wiki.corp", 80)
+    assert failed.value.error.type is ErrorType.REFUSED_ADDRESS and hop.verdict is AddressVerdict.DENY_NAME
     await resolver.close()
 
 
@@ -83,8 +100,26 @@ async def test_lookup_that_hangs_is_given_up() -> None:
         return []
 
     CURRENT_HOP.set(HopRecord(url="http://www.example.com/"))
-    resolver = GuardedResolver(EgressPolicy(), lookup=hang, timeout_seconds=0.05)
+    resolver = GuardedResolver(TargetPolicy(), lookup=hang, timeout_seconds=0.05)
     with pytest.raises(ExchangeFailed) as failed:
         await resolver.resolve("www.example.com", 80)
     assert failed.value.error.type is ErrorType.DNS
     await resolver.close()
+
+
+@pytest.mark.parametrize("name", ["redis.default", "www.example.com"])
+async def test_system_lookup_asks_for_the_absolute_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a search domain (ndots:5) could make a cluster service of it."""
+    asked = []
+
+    def nobody(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "nobody is asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    CURRENT_HOP.set(HopRecord(url=f"http://{name}/"))
+    resolver = GuardedResolver(TargetPolicy())
+    with pytest.raises(ExchangeFailed):
+        await resolver.resolve(name, 80)
+    await resolver.close()
+    assert asked == [f"{name}."]

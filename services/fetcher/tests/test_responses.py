@@ -33,14 +33,13 @@ def _says(raw: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], 
         (b"ICY 200 OK\r\n\r\n", ErrorType.PROTOCOL),
         (b"HTTP/1.1 abc OK\r\n\r\n", ErrorType.PROTOCOL),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", ErrorType.PROTOCOL),
-        (OK + b"X: " + b"a" * 70_000 + b"\r\n\r\n", ErrorType.PROTOCOL),
-        (OK + b"X: a\r\n" * 10_000 + b"\r\n", ErrorType.PROTOCOL),
-        (OK + (b"X: " + b"a" * 9000 + b"\r\n") * 20 + b"\r\n", ErrorType.PROTOCOL),  # a block over 64 KiB of decent lines
+        (OK + b"X: " + b"a" * 70_000 + b"\r\n\r\n", ErrorType.TOO_LARGE),
+        (OK + b"X: a\r\n" * 10_000 + b"\r\n", ErrorType.TOO_LARGE),
+        (OK + (b"X: " + b"a" * 9000 + b"\r\n") * 20 + b"\r\n", ErrorType.TOO_LARGE),  # a block over 64 KiB of decent lines
         (OK + b"X-A: a\x00b\r\nContent-Length: 0\r\n\r\n", ErrorType.PROTOCOL),
         (OK + b"no colon here\r\nContent-Length: 0\r\n\r\n", ErrorType.PROTOCOL),
         (OK + b"X-A: a\rSet-Cookie: x=y\r\nContent-Length: 0\r\n\r\n", ErrorType.PROTOCOL),
         (OK + b"X-A : b\r\nContent-Length: 0\r\n\r\n", ErrorType.PROTOCOL),
-        (OK + b"Content-Length: 5\r\n\r\nhello and five megabytes more", ErrorType.PROTOCOL),
         (OK + b"Content-Length: -1\r\n\r\n", ErrorType.PROTOCOL),
         (OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", ErrorType.PROTOCOL),
         (OK + b"Content-Length: 10\r\n\r\nhello", ErrorType.PROTOCOL),
@@ -69,6 +68,8 @@ async def test_malformed_or_oversized_response(raw: bytes, error: ErrorType, ser
     [
         (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", b"hello"),
         (OK + b"\r\nhello", b"hello"),
+        (OK + b"Content-Length: 5\r\n\r\nhello and five megabytes more", b"hello"),
+        (b"HTTP/1.1 204 No Content\r\n\r\nhello", None),
         (OK + b"Content-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
         (b"HTTP/1.0 404 Not Found\r\n\r\nhello", b"hello"),
         (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello", b"hello"),
@@ -83,6 +84,27 @@ async def test_odd_but_readable_response(raw: bytes, body: bytes | None, serve_r
     assert attempted.outcome.error is None
     assert (zstandard.decompress(attempted.body) if attempted.body else None) == body
     assert (attempted.outcome.body is None) == (body is None)
+
+
+@pytest.mark.parametrize("length", [5, 0])
+@pytest.mark.parametrize("pause_seconds", [None, 0.02])
+async def test_response_after_the_end_never_answers_another_request(
+    length: int, pause_seconds: float | None, serve_raw, make_client, command
+) -> None:
+    async def smuggle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(OK + b"Content-Length: %d\r\n\r\n" % length + b"hello"[:length])
+            if pause_seconds is not None:
+                await writer.drain()
+                await asyncio.sleep(pause_seconds)
+            writer.write(b"HTTP/1.1 201 Smuggled\r\nContent-Length: 8\r\n\r\nsmuggled")
+            await writer.drain()
+
+    origin, client = await serve_raw(smuggle), make_client()
+    for _ in range(3):
+        outcome = (await perform(command(origin.url()), client=client)).outcome
+        assert outcome.response is not None and outcome.response.status == 200
+        await asyncio.sleep(0.05)
 
 
 async def test_head_request_has_no_body(serve, make_client, command) -> None:

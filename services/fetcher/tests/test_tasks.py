@@ -13,6 +13,7 @@ from common.contracts.envelope import Envelope
 from common.contracts.fetches import ErrorType, FetchAttempted, OutcomeKind, PerformFetch, PerformFetches
 from common.streams.publisher import Publication
 
+from fetcher.egress.budgets import Budgets
 from fetcher.metrics import FetcherMetrics
 from fetcher.slots import Slots
 from fetcher.tasks import Tasks
@@ -206,6 +207,21 @@ async def test_refusal_is_counted_by_its_reason(rig: Any, command: Any, until: U
     await it.take(command("http://10.0.0.1/"))
     await until(lambda: it.published.outcomes)
     assert it.sample("egress_refused_total", reason="deny_private") == 1
+
+
+async def test_limit_that_ended_an_attempt_is_counted_and_logged(
+    rig: Any, serve_raw: Any, make_client: Any, command: Any, until: Until
+) -> None:
+    it = rig(client=make_client(budgets=Budgets(first_byte_seconds=0.05)))
+    origin = await serve_raw(lambda reader, _writer: reader.read())
+    with structlog.testing.capture_logs() as logs:
+        await it.take(command(origin.url(), method="PATCH"))
+        [attempted] = await until(lambda: it.published.outcomes)
+    assert not attempted.outcome.is_retryable
+    assert it.sample("budget_exceeded_total", reason="first_byte") == 1
+    assert it.sample("budget_exceeded_total", reason="idle") == 0
+    [line] = [line for line in logs if line["event"] == "attempt finished"]
+    assert (line["exceeded"], line["method"], line["robots"]) == ("first_byte", "PATCH", "ignored")
 
 
 async def test_our_own_fault_is_an_internal_outcome(rig: Any, make_client: Any, command: Any, until: Until) -> None:

@@ -1,15 +1,31 @@
 """What the public API takes and gives: strict at the door, the store's view with links on the way out."""
 
+import base64
 from typing import Annotated, Self
 
-from common.contracts.fetches import FetchRequest, HeaderName, HeaderValue, RetryPolicy
+from common.contracts.fetches import (
+    IDEMPOTENT_METHODS,
+    REQUEST_BODY_LIMIT_BYTES,
+    BinaryBody,
+    FetchRequest,
+    HeaderName,
+    HeaderValue,
+    RetryPolicy,
+)
 from common.contracts.request_headers import is_denied
 from common.contracts.views import FetchView
 from common.urls import UrlRefusal, read_url
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+WITHOUT_BODY = frozenset({"GET", "HEAD"})
+EXAMPLES: list[JsonValue] = [
+    {"url": "https://example.com/"},
+    {"url": "https://example.com/prices", "headers": {"Accept": "text/html"}, "max_age_seconds": 3600},
+    {"url": "https://example.com/orders", "method": "POST", "headers": {"Content-Type": "application/json"}, "body": '{"n": 1}'},
+    {"url": "https://example.com/images/1", "method": "PUT", "body": {"base64": "iVBORw0KGgo="}, "retries": {"max": 3}},
+]
 
 
 def _canonical_url(text: str) -> str:
@@ -26,6 +42,22 @@ def _caller_header(name: str) -> str:
     return name
 
 
+def _read_body(given: object) -> object:
+    """A body as text or as bytes. The reasons name the member and never show what it holds."""
+    if given is None or isinstance(given, str | BinaryBody):
+        return given
+    if not isinstance(given, dict):
+        raise PydanticCustomError("body_refused", 'A body is text, or {"base64": …} for bytes.')
+    if set(given) != {"base64"} or not isinstance(given["base64"], str):
+        raise PydanticCustomError("body_refused", "A body that is an object has one member, `base64`, which is text.")
+    try:
+        base64.b64decode(given["base64"], validate=True)
+    except ValueError as error:
+        detail = "This is not base64 with padding (RFC 4648 section 4)."
+        raise PydanticCustomError("body_refused", "{detail}", {"detail": detail, "member": "base64"}) from error
+    return BinaryBody(base64=given["base64"])
+
+
 class RetrySubmission(RetryPolicy):
     """When to try again; unknown members are refused."""
 
@@ -35,7 +67,7 @@ class RetrySubmission(RetryPolicy):
 class FetchSubmission(FetchRequest):
     """The body of `POST /v1/fetches`: only `url` is required; unknown members are refused."""
 
-    model_config = STRICT
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": EXAMPLES})
 
     url: Annotated[
         str, Field(min_length=1, max_length=4096, description="Absolute http or https URL."), AfterValidator(_canonical_url)
@@ -43,7 +75,38 @@ class FetchSubmission(FetchRequest):
     headers: dict[Annotated[HeaderName, AfterValidator(_caller_header)], HeaderValue] = Field(
         default_factory=dict, max_length=50, description="Request headers to send, at most 50."
     )
-    retries: RetrySubmission = Field(default_factory=RetrySubmission, description="When to try again.")
+    body: Annotated[str | BinaryBody | None, BeforeValidator(_read_body)] = Field(
+        default=None,
+        description='Text, sent as UTF-8, or {"base64": …} for bytes; 32 KiB at most, and none with GET and HEAD.',
+    )
+    retries: RetrySubmission = Field(
+        default_factory=RetrySubmission,
+        validate_default=True,
+        description="When to try again; `max` is 0 for a method that is not idempotent.",
+    )
+
+    @field_validator("body")
+    @classmethod
+    def _body_fits(cls, body: str | BinaryBody | None, info: ValidationInfo) -> str | BinaryBody | None:
+        method = info.data.get("method")
+        if body is not None and method in WITHOUT_BODY:
+            raise PydanticCustomError("body_refused", "A {method} request has no body; leave it out.", {"method": method})
+        sent = base64.b64decode(body.base64) if isinstance(body, BinaryBody) else (body or "").encode()
+        if len(sent) > REQUEST_BODY_LIMIT_BYTES:
+            raise PydanticCustomError("body_refused", "The body exceeds {limit} bytes.", {"limit": REQUEST_BODY_LIMIT_BYTES})
+        return body
+
+    @field_validator("retries")
+    @classmethod
+    def _retries_suit_the_method(cls, retries: RetrySubmission, info: ValidationInfo) -> RetrySubmission:
+        """What is not idempotent is attempted at most once: said otherwise it is refused, not said it is understood."""
+        method = info.data.get("method", "GET")
+        if method in IDEMPOTENT_METHODS:
+            return retries
+        if "max" in retries.model_fields_set and retries.max > 0:
+            detail = f"{method} is not idempotent and is attempted at most once; leave this out or make it 0."
+            raise PydanticCustomError("retries_refused", "{detail}", {"detail": detail, "member": "max"})
+        return RetrySubmission(max=0, backoff_seconds=retries.backoff_seconds)
 
 
 class Links(BaseModel):

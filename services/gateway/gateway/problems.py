@@ -185,7 +185,7 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
         return problem_response(ProblemType.MALFORMED_JSON, detail, instance=request.url.path)
     if any(fault["loc"][0] == "path" for fault in faults):
         return problem_response(ProblemType.NOT_FOUND, "The id in the path is not a fetch id.", instance=request.url.path)
-    errors = [{"detail": _sentence(fault), "pointer": _pointer(fault["loc"])} for fault in faults]
+    errors = [{"detail": _sentence(fault), "pointer": _pointer(_location(fault))} for fault in faults]
     detail = f"{len(errors)} member{'s' if len(errors) > 1 else ''} of the request must be corrected."
     return problem_response(ProblemType.INVALID_REQUEST, detail, instance=request.url.path, errors=errors)
 
@@ -196,6 +196,12 @@ def _sentence(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "missing":
         return "This member is required." if len(fault["loc"]) > 1 else "A JSON object is required as the body."
     return str(fault["msg"]).rstrip(".") + "."
+
+
+def _location(fault: Mapping[str, Any]) -> Sequence[str | int]:
+    """Where the fault is; a rule over several members names the one to mend in its context."""
+    member = fault.get("ctx", {}).get("member")
+    return fault["loc"] if member is None else (*fault["loc"], member)
 
 
 def _pointer(location: Sequence[str | int]) -> str:

@@ -70,6 +70,20 @@ BAD_BODIES: list[tuple[bytes, int, str, str | None]] = [
     (b'{"url": "/just/a/path"}', 422, "invalid-request", "#/url"),
     (b'{"url": "http://user:secret@a.test/"}', 422, "invalid-request", "#/url"),
     (b'{"url": "http://127.1/"}', 422, "invalid-request", "#/url"),
+    (b'{"url": "http://a.test/", "body": "secret"}', 422, "invalid-request", "#/body"),
+    (b'{"url": "http://a.test/", "method": "HEAD", "body": ""}', 422, "invalid-request", "#/body"),
+    (b'{"url": "http://a.test/", "method": "POST", "body": 7}', 422, "invalid-request", "#/body"),
+    (b'{"url": "http://a.test/", "method": "POST", "body": {"base64": "a secret!"}}', 422, "invalid-request", "#/body/base64"),
+    (b'{"url": "http://a.test/", "method": "POST", "body": {"base64": "YQ"}}', 422, "invalid-request", "#/body/base64"),
+    (b'{"url": "http://a.test/", "method": "POST", "body": {"text": "secret"}}', 422, "invalid-request", "#/body"),
+    (b'{"url": "http://a.test/", "method": "PUT", "body": "' + b"x" * 32769 + b'"}', 422, "invalid-request", "#/body"),
+    (b'{"url": "http://a.test/", "method": "POST", "body": "\\ud800"}', 422, "invalid-request", "#/body"),
+    (b'{"url": "http://a.test/", "method": "POST", "retries": {"max": 1}}', 422, "invalid-request", "#/retries/max"),
+    (b'{"url": "http://a.test/", "method": "PATCH", "retries": {"max": 2}}', 422, "invalid-request", "#/retries/max"),
+    (b'{"url": "http://a.test/", "max_age_seconds": -1}', 422, "invalid-request", "#/max_age_seconds"),
+    (b'{"url": "http://a.test/", "max_age_seconds": NaN}', 422, "invalid-request", "#/max_age_seconds"),
+    (b'{"url": "http://a.test/", "robots": "ask"}', 422, "invalid-request", "#/robots"),
+    (b'{"url": "http://a.test/", "headers": {"X-Key": "secret\\u0001"}}', 422, "invalid-request", "#/headers/X-Key"),
 ]
 
 
@@ -84,6 +98,43 @@ async def test_a_bad_body_is_explained_and_changes_nothing(
         assert all(error["detail"] for error in document["errors"])
     assert b"secret" not in answer.content
     assert not await events.exists(ACCEPTED_STREAM, INGESTING_HASH)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
+@pytest.mark.parametrize("retries", [None, {"max": 0}, {"backoff_seconds": 3}])
+async def test_what_is_not_idempotent_is_promised_without_retries(
+    client: httpx2.AsyncClient, events: Redis, method: str, retries: dict[str, int] | None
+) -> None:
+    request: dict[str, Any] = {"url": URL, "method": method, "body": "x"} | ({"retries": retries} if retries else {})
+    document = (await client.post("/v1/fetches", json=request)).json()
+    (event,) = await _events(events)
+    is_once = method in ("POST", "PATCH")
+    assert document["at_most_once"] is is_once
+    assert event.data.fetches[0].request.retries.max == (0 if is_once or retries == {"max": 0} else 2)
+
+
+async def test_what_a_caller_sends_is_in_the_event_and_never_shown(client: httpx2.AsyncClient, events: Redis) -> None:
+    secrets = {"headers": {"Authorization": "Bearer secret-of-mine"}, "body": {"base64": "c2VjcmV0LW9mLW1pbmU="}}
+    answer = await client.post("/v1/fetches", json={"url": URL, "method": "PUT", "robots": "ignore", **secrets})
+    read = await client.get(answer.headers["location"])
+    assert (answer.status_code, read.status_code) == (202, 200)
+    for shown in (answer.text, read.text):
+        assert "secret" not in shown.lower() and "c2VjcmV0" not in shown and "authorization" not in shown.lower()
+    (fetch,) = (await _events(events))[0].data.fetches
+    assert fetch.request.body_bytes == b"secret-of-mine" and fetch.request.robots == "ignore"
+
+
+async def test_the_largest_body_passes(client: httpx2.AsyncClient, events: Redis) -> None:
+    answer = await client.post("/v1/fetches", json={"url": URL, "method": "POST", "body": "x" * 32768})
+    assert answer.status_code == 202
+    assert len((await _events(events))[0].data.fetches[0].request.body_bytes or b"") == 32768
+
+
+async def test_the_examples_of_the_description_are_accepted(client: httpx2.AsyncClient, events: Redis) -> None:
+    schema = (await client.get("/openapi.json")).json()["components"]["schemas"]["FetchSubmission"]
+    assert len(schema["examples"]) >= 4
+    for example in schema["examples"]:
+        assert (await client.post("/v1/fetches", json=example)).status_code == 202
 
 
 async def test_another_media_type_is_named(client: httpx2.AsyncClient) -> None:

@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 
-from store.api import contents, fetches
+from store.api import contents, fetches, robots
 from store.api.access import Access
 from store.errors import DatabaseUnavailable, DataRefused
 
@@ -18,6 +18,7 @@ def create_app(access: Access) -> FastAPI:
     app.state.access = access
     app.include_router(fetches.router)
     app.include_router(contents.router)
+    app.include_router(robots.router)
     app.add_exception_handler(DatabaseUnavailable, _unavailable)
     app.add_exception_handler(DataRefused, _refused)
     return app

@@ -13,6 +13,7 @@ from redis.asyncio.client import Pipeline
 
 from store.database import Connection
 from store.fetches.accept import accept
+from store.fetches.finish import Finished
 from store.fetches.lifecycle import Jitter
 from store.fetches.record import Attempt, record
 from store.metrics import StoreMetrics
@@ -55,17 +56,37 @@ class AcceptHandler(Handler[FetchesAccepted]):
     event_type = FETCH_ACCEPTED
     envelope = Envelope[FetchesAccepted]
 
-    def __init__(self, *, metrics: StoreMetrics, wake_dispatcher: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        metrics: StoreMetrics,
+        source: str,
+        coalesce_wait_seconds: float,
+        wake_dispatcher: Callable[[], None],
+        wake_relay: Callable[[], None],
+    ) -> None:
         self._metrics = metrics
+        self._source = source
+        self._coalesce_wait_seconds = coalesce_wait_seconds
         self._wake_dispatcher = wake_dispatcher
+        self._wake_relay = wake_relay
 
     async def apply(self, connection: Connection, deliveries: Sequence[Delivery[FetchesAccepted]]) -> Applied:
         """Accept every fetch of every event."""
-        accepted = await accept(connection, [delivery.event for delivery in deliveries], now=None)
+        accepted = await accept(
+            connection,
+            [delivery.event for delivery in deliveries],
+            source=self._source,
+            coalesce_wait_seconds=self._coalesce_wait_seconds,
+            now=None,
+        )
 
         def committed() -> None:
-            self._metrics.ingested.inc(accepted)
+            self._metrics.ingested.inc(accepted.count)
+            note_finished(self._metrics, accepted.finished)
             self._wake_dispatcher()
+            if accepted.finished.statuses:
+                self._wake_relay()
 
         return Applied(committed=committed)
 
@@ -102,8 +123,7 @@ class RecordHandler(Handler[FetchAttempted]):
         recorded = await record(connection, attempts, source=self._source, now=None, jitter=self._jitter)
 
         def committed() -> None:
-            for status, count in recorded.finished.items():
-                self._metrics.finished.labels(status=status).inc(count)
+            note_finished(self._metrics, recorded.finished)
             for outcome, count in recorded.attempts.items():
                 self._metrics.attempts.labels(outcome=outcome).inc(count)
             self._metrics.retries.inc(recorded.retries)
@@ -115,6 +135,15 @@ class RecordHandler(Handler[FetchAttempted]):
 
     def settle(self, pipeline: Pipeline, deliveries: Sequence[Delivery[FetchAttempted]]) -> None:
         """Nothing but the acknowledgement."""
+
+
+def note_finished(metrics: StoreMetrics, finished: Finished) -> None:
+    """Count what a committed transaction finished."""
+    for status, count in finished.statuses.items():
+        metrics.finished.labels(status=status).inc(count)
+    for kind, count in finished.reused.items():
+        metrics.reused.labels(kind=kind).inc(count)
+        metrics.reuse_saved_bytes.labels(kind=kind).inc(finished.saved_bytes[kind])
 
 
 def _body(delivery: Delivery[FetchAttempted]) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from common.chassis.build import register_build_info
 from common.contracts.fetches import FetchStatus, OutcomeKind
+from common.contracts.views import ServedByKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
@@ -22,6 +23,19 @@ class StoreMetrics:
         )
         self.attempts = Counter("fetchwork_attempts_total", "Attempts recorded, by outcome.", ["outcome"], registry=registry)
         self.retries = Counter("fetchwork_retries_total", "Attempts after which another was scheduled.", registry=registry)
+        self.reused = Counter(
+            "fetchwork_reuse_total", "Fetches that another fetch's exchange answered, by kind.", ["kind"], registry=registry
+        )
+        self.reuse_saved_bytes = Counter(
+            "fetchwork_reuse_saved_bytes_total", "Decoded bytes not transferred again, by kind.", ["kind"], registry=registry
+        )
+        self.robots_files = Gauge("fetchwork_robots_files", "robots.txt files kept for all fetchers.", registry=registry)
+        self.robots_pruned = Counter(
+            "fetchwork_robots_pruned_total", "robots.txt files deleted: long expired, or beyond the limit.", registry=registry
+        )
+        self.robots_refused = Counter(
+            "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
+        )
         self.dispatched = Counter("fetchwork_dispatched_total", "Fetches claimed and leased.", registry=registry)
         self.redeliveries = Counter(
             "fetchwork_dispatch_redeliveries_total", "Fetches dispatched again because a lease ended.", registry=registry
@@ -61,3 +75,6 @@ class StoreMetrics:
                 self.finished.labels(status=status.value)
         for kind in OutcomeKind:
             self.attempts.labels(outcome=kind.value)
+        for served_by in (ServedByKind.CACHE, ServedByKind.COALESCED, ServedByKind.NOT_MODIFIED):
+            self.reused.labels(kind=served_by.value)
+            self.reuse_saved_bytes.labels(kind=served_by.value)

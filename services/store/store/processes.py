@@ -27,6 +27,8 @@ from store.dispatch.dispatcher import Dispatcher, DispatchLimits
 from store.handlers import AcceptHandler, Data, Handler, RecordHandler
 from store.maintenance.abandoner import Abandoner
 from store.maintenance.census import Census
+from store.maintenance.follower_finisher import FollowerFinisher
+from store.maintenance.robots_pruner import RobotsPruner
 from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
 from store.migrate import migrate
@@ -139,7 +141,13 @@ def _ingests(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> tuple[lis
     settings = parts.settings
     accepted = _member(parts, ACCEPTED_STREAM, count=settings.ingest_batch_entries)
     attempted = _member(parts, ATTEMPTED_STREAM, count=settings.record_batch_entries)
-    accept = AcceptHandler(metrics=parts.metrics, wake_dispatcher=dispatcher.wake.set)
+    accept = AcceptHandler(
+        metrics=parts.metrics,
+        source=parts.source,
+        coalesce_wait_seconds=settings.coalesce_wait_seconds,
+        wake_dispatcher=dispatcher.wake.set,
+        wake_relay=relay.wake.set,
+    )
     record = RecordHandler(
         metrics=parts.metrics,
         source=parts.source,
@@ -178,6 +186,13 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
         Abandoner(
             pool=parts.pool, after_dispatches=settings.abandon_after_dispatches, source=parts.source, metrics=parts.metrics
         ),
+        FollowerFinisher(pool=parts.pool, source=parts.source, metrics=parts.metrics),
+        RobotsPruner(
+            pool=parts.pool,
+            retention_seconds=settings.robots_retention_seconds,
+            limit_bytes=settings.robots_limit_bytes,
+            metrics=parts.metrics,
+        ),
         StreamTrimmer(
             redis=parts.events,
             clock=utc_now,
@@ -195,6 +210,7 @@ def _api_server(parts: Parts, dispatcher: Dispatcher) -> uvicorn.Server:
         token=settings.store_token.get_secret_value(),
         upload_limit_bytes=settings.content_upload_limit_bytes,
         has_fetcher=lambda: dispatcher.has_fetcher,
+        metrics=parts.metrics,
     )
     config = uvicorn.Config(
         create_app(access),

@@ -39,6 +39,15 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     abandon_after_dispatches: int = Field(
         default=5, ge=1, le=100, description="Dispatches without any outcome after which a fetch fails as abandoned."
     )
+    coalesce_wait_seconds: float = Field(
+        default=30.0, ge=1, le=600, description="How long a fetch waits for an equal one's exchange before it makes its own."
+    )
+    robots_retention_seconds: float = Field(
+        default=604_800, ge=0, le=7_776_000, description="How long an expired robots.txt is kept, to serve when its host is away."
+    )
+    robots_limit_bytes: int = Field(
+        default=1024**3, ge=1024**2, description="All robots.txt files together at most; the first to expire goes first."
+    )
     accepted_retention_seconds: float = Field(
         default=3600, ge=0, le=604_800, description="How long acknowledged accept events stay in the stream."
     )

@@ -19,6 +19,8 @@ from common.contracts.fetches import (
     ResponseHead,
 )
 from common.ids import new_fetch_id
+from store.database import Connection, Pool, in_transaction
+from store.fetches.accept import Accepted, accept
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -74,3 +76,13 @@ def failed(*, error: ErrorType = ErrorType.CONNECT, is_retryable: bool = True, n
     return Outcome(
         kind=OutcomeKind.FAILED, error=FetchError(type=error, detail="d"), is_retryable=is_retryable, not_before=not_before
     )
+
+
+async def take_in(connection: Connection, *events: Envelope[FetchesAccepted], now: datetime | None) -> Accepted:
+    """The first door, with a wait of 30 s for leaders."""
+    return await accept(connection, events, source="store/t", coalesce_wait_seconds=30, now=now)
+
+
+async def accept_events(pool: Pool, *events: Envelope[FetchesAccepted], now: datetime | None) -> Accepted:
+    """The first door in a transaction of its own."""
+    return await in_transaction(pool, lambda connection: take_in(connection, *events, now=now))

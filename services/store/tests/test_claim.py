@@ -5,10 +5,9 @@ import asyncio
 import pytest
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import ErrorType, FetchesAccepted, FetchStatus
-from ledger_words import accepted, at
-from store.database import Pool, in_transaction
+from ledger_words import accept_events, accepted, at
+from store.database import Pool
 from store.dispatch.claim import Lease, claim, end_leases, release
-from store.fetches.accept import accept
 from store.fetches.read import read_fetch
 from store.maintenance.abandoner import Abandoner
 from store.metrics import StoreMetrics
@@ -18,7 +17,7 @@ LEASE = Lease(margin_seconds=10, abandon_after_dispatches=2)
 
 async def _queue(pool: Pool, fetches: int = 1, **request: float) -> Envelope[FetchesAccepted]:
     event = accepted(fetches, timeout_seconds=5.0, **request)
-    await in_transaction(pool, lambda connection: accept(connection, [event], now=at(0)))
+    await accept_events(pool, event, now=at(0))
     return event
 
 
@@ -76,14 +75,14 @@ async def test_a_dispatch_that_did_not_leave_is_due_at_once_and_not_held_against
     for seconds in range(5):  # more often than abandon_after_dispatches
         claimed = await claim(pool, limit=9, leased_limit=9, lease=LEASE, now=at(seconds))
         assert len(claimed) == 1
-        await release(pool, [fetch.command for fetch in claimed], now=at(seconds))
+        await release(pool, tried=[fetch.command for fetch in claimed], now=at(seconds))
 
 
 async def test_giving_back_an_old_dispatch_does_not_disturb_the_newer_one(pool: Pool) -> None:
     await _queue(pool)
     old = await claim(pool, limit=9, leased_limit=9, lease=LEASE, now=at(0))
     assert await _claim(pool, seconds=15) == [2]
-    await release(pool, [fetch.command for fetch in old], now=at(16))
+    await release(pool, tried=[fetch.command for fetch in old], now=at(16))
     assert await _claim(pool, seconds=16) == []
 
 

@@ -11,14 +11,13 @@ from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import PerformFetches
 from common.streams.names import BROKER_MARKER, COMMAND_QUEUE, WORKER_KEY_PREFIX
-from ledger_words import accepted
+from ledger_words import accept_events, accepted
 from redis.asyncio import Redis
-from store.database import Pool, fetch_rows, in_transaction
+from store.database import Pool, fetch_rows
 from store.dispatch.claim import Lease
 from store.dispatch.commands import CommandSender, create_celery_app
 from store.dispatch.dispatcher import Dispatcher, DispatchLimits
 from store.errors import BrokerUnavailable
-from store.fetches.accept import accept
 from store.metrics import StoreMetrics
 
 LIMITS = DispatchLimits(claim_fetches=20, batch_fetches=8, rounds=2.0, poll_seconds=0.01)
@@ -33,7 +32,7 @@ async def _dispatcher(pool: Pool, broker: Redis, broker_url: str) -> AsyncIterat
 
 
 async def _queue(pool: Pool, fetches: int) -> None:
-    await in_transaction(pool, lambda connection: accept(connection, [accepted(fetches)], now=None))
+    await accept_events(pool, accepted(fetches), now=None)
 
 
 async def _commands(broker: Redis) -> list[Envelope[PerformFetches]]:

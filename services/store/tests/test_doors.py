@@ -10,13 +10,12 @@ from common.contracts.envelope import Envelope
 from common.contracts.fetches import BodyReference, ErrorType, FetchAttempted, FetchesAccepted, FetchStatus
 from common.contracts.views import FetchView, WaitingReason
 from common.ids import new_fetch_id
-from ledger_words import accepted, at, attempted, failed, fetched
+from ledger_words import accept_events, accepted, at, attempted, failed, fetched
 from store.contents.read import read_content
 from store.contents.upload import upload_content
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Lease, claim
-from store.fetches.accept import accept
-from store.fetches.finish import finish_fetches
+from store.fetches.finish import Finished, finish_fetches
 from store.fetches.lifecycle import abandon
 from store.fetches.read import read_fetch
 from store.fetches.record import Attempt, Recorded, record
@@ -26,7 +25,7 @@ BODY = b"hello, world\n" * 100
 
 
 async def _accept(pool: Pool, *events: Envelope[FetchesAccepted]) -> int:
-    return await in_transaction(pool, lambda connection: accept(connection, events, now=at(0)))
+    return (await accept_events(pool, *events, now=at(0))).count
 
 
 async def _record(pool: Pool, *attempts: FetchAttempted, body: bytes | None = None, seconds: float = 1) -> Recorded:
@@ -94,7 +93,7 @@ async def test_a_success_is_kept_with_its_body_and_leaves_the_queue(pool: Pool) 
     fetch_id = await _running(pool)
     reference, compressed = _reference()
     recorded = await _record(pool, attempted(fetch_id, fetched(body=reference)), body=compressed)
-    assert recorded.finished == Counter(succeeded=1)
+    assert recorded.finished.statuses == Counter(succeeded=1)
     view = await _view(pool, fetch_id)
     assert view.status is FetchStatus.SUCCEEDED and view.finished_at == at(1)
     assert view.response is not None and view.response.digest == reference.digest and view.response.size_bytes == len(BODY)
@@ -132,7 +131,7 @@ async def test_a_terminal_fetch_never_changes(pool: Pool) -> None:
 async def test_a_retry_waits_and_keeps_its_reason_to_wait(pool: Pool) -> None:
     fetch_id = await _running(pool)
     recorded = await _record(pool, attempted(fetch_id, failed()))
-    assert recorded.retries == 1 and recorded.finished == Counter()
+    assert recorded.retries == 1 and recorded.finished.statuses == Counter()
     view = await _view(pool, fetch_id)
     assert view.status is FetchStatus.QUEUED
     assert view.waiting is not None and view.waiting.reason is WaitingReason.RETRY and view.waiting.until == at(2)
@@ -143,7 +142,7 @@ async def test_retries_are_counted_and_come_to_an_end(pool: Pool) -> None:
     assert (await _record(pool, attempted(fetch_id, failed()))).retries == 1
     assert len(await claim(pool, limit=1, leased_limit=100, lease=LEASE, now=at(100))) == 1
     recorded = await _record(pool, attempted(fetch_id, failed(), dispatch_seq=2), seconds=101)
-    assert (recorded.retries, recorded.finished) == (0, Counter(failed=1))
+    assert (recorded.retries, recorded.finished.statuses) == (0, Counter(failed=1))
 
 
 async def test_the_database_itself_keeps_a_terminal_status(pool: Pool) -> None:
@@ -151,10 +150,10 @@ async def test_the_database_itself_keeps_a_terminal_status(pool: Pool) -> None:
     fetch_id = await _running(pool)
     await _record(pool, attempted(fetch_id, fetched(200)))
 
-    async def finish_again(connection: Connection) -> Counter[str]:
+    async def finish_again(connection: Connection) -> Finished:
         return await finish_fetches(connection, [abandon(fetch_id, dispatches=5)], source="store/t", now=at(9))
 
-    assert await in_transaction(pool, finish_again) == Counter()
+    assert await in_transaction(pool, finish_again) == Finished()
     assert (await _view(pool, fetch_id)).status is FetchStatus.SUCCEEDED
     assert await _count(pool, "outbox") == 1
 
@@ -171,20 +170,20 @@ async def test_a_late_success_counts(pool: Pool) -> None:
     fetch_id = await _running(pool)
     await claim(pool, limit=1, leased_limit=100, lease=LEASE, now=at(1000))
     recorded = await _record(pool, attempted(fetch_id, fetched(), dispatch_seq=1), seconds=1001)
-    assert recorded.finished == Counter(succeeded=1)
+    assert recorded.finished.statuses == Counter(succeeded=1)
 
 
 async def test_two_attempts_of_one_fetch_in_one_set_are_applied_in_order(pool: Pool) -> None:
     fetch_id = await _running(pool)
     recorded = await _record(pool, attempted(fetch_id, failed()), attempted(fetch_id, fetched(), dispatch_seq=2))
-    assert recorded.finished == Counter(succeeded=1) and recorded.retries == 1
+    assert recorded.finished.statuses == Counter(succeeded=1) and recorded.retries == 1
     assert await _count(pool, "fetch_queue") == 0
 
 
 async def test_an_attempt_of_an_unknown_fetch_is_reported_and_its_neighbours_are_recorded(pool: Pool) -> None:
     fetch_id, stranger = await _running(pool), new_fetch_id()
     recorded = await _record(pool, attempted(stranger, fetched()), attempted(fetch_id, fetched()))
-    assert recorded.unknown == {stranger} and recorded.finished == Counter(succeeded=1)
+    assert recorded.unknown == {stranger} and recorded.finished.statuses == Counter(succeeded=1)
 
 
 async def test_an_uploaded_body_is_found_by_its_digest(pool: Pool) -> None:
@@ -192,7 +191,7 @@ async def test_an_uploaded_body_is_found_by_its_digest(pool: Pool) -> None:
     reference, compressed = _reference(is_inline=False)
     await upload_content(pool, reference.digest, compressed, size_bytes=len(BODY))
     recorded = await _record(pool, attempted(fetch_id, fetched(body=reference)))
-    assert recorded.finished == Counter(succeeded=1)
+    assert recorded.finished.statuses == Counter(succeeded=1)
 
 
 async def test_a_response_whose_body_is_nowhere_is_tried_again(pool: Pool) -> None:

@@ -9,12 +9,11 @@ from common.streams.consumer import StreamMember
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, FEED_STREAM, INGESTING_HASH, STORE_GROUP
 from common.streams.publisher import Publication, publish
 from common.streams.trim import trim_acknowledged
-from ledger_words import accepted, attempted, fetched, wrap_attempted
+from ledger_words import accept_events, accepted, attempted, fetched, wrap_attempted
 from redis.asyncio import Redis
 from store.consumer import Ingest
-from store.database import Pool, fetch_rows, in_transaction, open_pool
+from store.database import Pool, fetch_rows, open_pool
 from store.errors import DatabaseUnavailable
-from store.fetches.accept import accept
 from store.handlers import AcceptHandler, RecordHandler
 from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
@@ -28,7 +27,9 @@ class Bench:
     def __init__(self, redis: Redis, pool: Pool, *, name: str = "store-0", takeover_idle_ms: int = NOT_YET_MS) -> None:
         self.metrics = StoreMetrics()
         self.woken = 0
-        accept_handler = AcceptHandler(metrics=self.metrics, wake_dispatcher=self._wake)
+        accept_handler = AcceptHandler(
+            metrics=self.metrics, source="store/t", coalesce_wait_seconds=30, wake_dispatcher=self._wake, wake_relay=self._wake
+        )
         record_handler = RecordHandler(
             metrics=self.metrics, source="store/t", jitter=lambda: 1.0, wake_dispatcher=self._wake, wake_relay=self._wake
         )
@@ -90,7 +91,7 @@ async def test_a_crash_before_the_acknowledgement_delivers_again_and_changes_not
     crashed = Bench(events, pool)
     await crashed.accept_member.ensure_group()
     assert len(await crashed.accept_member.read_new()) == 1
-    await in_transaction(pool, lambda connection: accept(connection, [event], now=None))  # committed, never acknowledged
+    await accept_events(pool, event, now=None)  # committed, never acknowledged
     await Bench(events, pool).accept.run_once()
     assert await _fetches(pool) == 2
     assert await _pending(events, ACCEPTED_STREAM) == 0

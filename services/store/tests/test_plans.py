@@ -16,11 +16,34 @@ HOT = [
     "queue_lock_pending",
     "queue_retry",
     "queue_release",
+    "queue_again",
     "queue_find_abandoned",
+    "reuse_lock_leaders",
+    "reuse_newest",
+    "reuse_stored",
+    "followers_lock",
+    "followers_release",
+    "finished_leaders_insert",
+    "finished_leaders_lock",
+    "finished_leaders_delete",
+    "robots_read",
+    "robots_keep",
+    "audit_insert",
     "contents_insert",
     "contents_of_fetch",
 ]
-WHOLE_TABLE = re.compile(r"Seq Scan on (fetches|fetch_queue|attempts|contents)\b|Hash Join|Merge Join")
+TABLES = "fetches|fetch_queue|attempts|contents|finished_leaders|robots_files|audit_log"
+WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
+INDEXED = [
+    ("queue_claim", "fetch_queue_due"),
+    ("queue_claim", "fetches_reusable"),
+    ("queue_find_abandoned", "fetch_queue_leased"),
+    ("reuse_lock_leaders", "fetch_queue_leaders"),
+    ("reuse_newest", "fetches_reusable"),
+    ("followers_lock", "fetch_queue_followers"),
+    ("finished_leaders_insert", "fetch_queue_followers"),
+    ("finished_leaders_delete", "fetch_queue_followers"),
+]
 
 FILL = f"""
 INSERT INTO fetches (id, host, request, accepted_at, ingested_at)
@@ -29,6 +52,12 @@ FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds)
 SELECT id, host, now() - interval '1 minute', 'queue', 30
 FROM fetches;
+UPDATE fetch_queue
+SET coalesce_key = sha256(('k' || mod(abs(hashtext(id::text)), 1000))::bytea),
+    leader_id = CASE WHEN hashtext(id::text) % 3 = 0 THEN gen_random_uuid() END;
+UPDATE fetches
+SET status = 'succeeded', finished_at = now(), fetched_at = now(), response_status = 200,
+    sharing_key = sha256(('k' || mod(abs(hashtext(id::text)), 1000))::bytea);
 INSERT INTO attempts (fetch_id, number, worker, outcome, started_at, finished_at, evidence)
 SELECT id, 1, 'w', 'fetched', now(), now(), '{{}}'
 FROM fetches;
@@ -59,6 +88,13 @@ async def test_no_hot_statement_reads_a_whole_table(large: Pool) -> None:
         for name in HOT:
             plan = await _plan(connection, name)
             assert not WHOLE_TABLE.search(plan), f"{name}:\n{plan}"
+
+
+async def test_what_reuse_looks_for_has_its_index(large: Pool) -> None:
+    async with large.acquire() as connection, connection.transaction():
+        for name, index in INDEXED:
+            plan = await _plan(connection, name)
+            assert index in plan, f"{name}:\n{plan}"
 
 
 async def test_without_our_planner_settings_the_check_would_fail(large: Pool) -> None:

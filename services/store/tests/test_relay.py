@@ -4,11 +4,10 @@ import json
 
 from common.contracts.catalog import FETCH_FINISHED
 from common.streams.names import FEED_STREAM
-from ledger_words import accepted, at, attempted, fetched
+from ledger_words import accept_events, accepted, at, attempted, fetched
 from redis.asyncio import Redis
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Lease, claim
-from store.fetches.accept import accept
 from store.fetches.record import Attempt, record
 from store.metrics import StoreMetrics
 from store.outbox.relay import LOCK_KEY, Relay
@@ -16,7 +15,7 @@ from store.outbox.relay import LOCK_KEY, Relay
 
 async def _finish(pool: Pool, fetches: int) -> list[str]:
     event = accepted(fetches)
-    await in_transaction(pool, lambda connection: accept(connection, [event], now=at(0)))
+    await accept_events(pool, event, now=at(0))
     await claim(pool, limit=100, leased_limit=100, lease=Lease(margin_seconds=9, abandon_after_dispatches=9), now=at(0))
     attempts = [Attempt(attempted=attempted(fetch.id, fetched())) for fetch in event.data.fetches]
 

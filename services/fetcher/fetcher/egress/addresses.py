@@ -4,12 +4,12 @@ The lists are explicit (IANA special-purpose registries, RFC 6890), because `ipa
 versions and lets multicast, 6to4, NAT64 and 168.63.129.16 through. What is not listed as reachable is refused.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from fetcher.egress.policies import Address as Address
+from fetcher.egress.policies import EgressPolicy as EgressPolicy
 
 
 class AddressVerdict(StrEnum):
@@ -30,6 +30,7 @@ class AddressVerdict(StrEnum):
     DENY_PLATFORM = "deny_platform"
     DENY_EMBEDS_IPV4 = "deny_embeds_ipv4"
     DENY_NOT_UNICAST = "deny_not_unicast"
+    DENY_NO_POLICY = "deny_no_policy"
     DENY_NAME = "deny_name"
     DENY_PORT = "deny_port"
     DENY_PEER = "deny_peer"
@@ -45,14 +46,6 @@ class AddressVerdict(StrEnum):
     def is_denial(self) -> bool:
         """True when the target was judged and refused."""
         return self.startswith("deny_")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EgressPolicy:
-    """What may be dialled beyond nothing: ports of public addresses, and networks that are allowed although not public."""
-
-    ports: frozenset[int] = frozenset({80, 443})
-    unsafe_networks: tuple[Network, ...] = ()
 
 
 IPV4_DENIED: tuple[tuple[IPv4Network, AddressVerdict], ...] = tuple(
@@ -112,37 +105,48 @@ METADATA_NAMES = frozenset(
 """Cloud metadata services under public suffixes."""
 
 
-def judge_address(address: Address, policy: EgressPolicy) -> AddressVerdict:
-    """May this very address be dialled? A listed unsafe network matches literally, never through an embedded IPv4."""
+def judge_address(address: Address, policy: EgressPolicy | None) -> AddressVerdict:
+    """May this very address be dialled? A listed unsafe network matches literally, never through an embedded IPv4.
+
+    No policy allows nothing. An IPv6 address with a zone is never dialled: the zone picks an interface of this machine.
+    """
+    if policy is None:
+        return AddressVerdict.DENY_NO_POLICY
+    if isinstance(address, IPv4Address):
+        denied = next((verdict for network, verdict in IPV4_DENIED if address in network), None)
+    elif address.scope_id is not None:
+        return AddressVerdict.DENY_NOT_UNICAST
+    else:
+        denied = next((verdict for network, verdict in IPV6_DENIED if address in network), None)
+        if denied is None and address not in IPV6_GLOBAL_UNICAST:
+            denied = AddressVerdict.DENY_NOT_UNICAST
     if any(address in network for network in policy.unsafe_networks):
         return AddressVerdict.UNSAFE_NETWORK
-    if isinstance(address, IPv4Address):
-        return next((verdict for network, verdict in IPV4_DENIED if address in network), AddressVerdict.PUBLIC)
-    denied = next((verdict for network, verdict in IPV6_DENIED if address in network), None)
-    if denied is None and (address not in IPV6_GLOBAL_UNICAST or address.scope_id is not None):
-        return AddressVerdict.DENY_NOT_UNICAST
     return denied or AddressVerdict.PUBLIC
 
 
-def judge_dial(address: Address, port: int, *, policy: EgressPolicy, name: str | None = None) -> AddressVerdict:
+def judge_dial(address: Address, port: int, *, policy: EgressPolicy | None, name: str | None = None) -> AddressVerdict:
     """May this address be dialled on this port, and, when `name` led to it, for that name? The address is judged first."""
     verdict = judge_address(address, policy)
-    if verdict is not AddressVerdict.PUBLIC:
+    if policy is None or verdict is not AddressVerdict.PUBLIC:
         return verdict
     if name is not None and is_private_name(name):
         return AddressVerdict.DENY_NAME
-    return verdict if port in policy.ports else AddressVerdict.DENY_PORT
+    return verdict if _is_open(port, policy=policy) else AddressVerdict.DENY_PORT
 
 
-def judge_before_lookup(name: str, port: int, *, policy: EgressPolicy) -> AddressVerdict | None:
+def judge_before_lookup(name: str, port: int, *, policy: EgressPolicy | None) -> AddressVerdict | None:
     """The verdict that needs no lookup, or None. Where unsafe networks are listed, only the answers can tell."""
+    if policy is None:
+        return AddressVerdict.DENY_NO_POLICY
     if policy.unsafe_networks:
         return None
     if is_private_name(name):
         return AddressVerdict.DENY_NAME
-    return None if port in policy.ports else AddressVerdict.DENY_PORT
+    return None if _is_open(port, policy=policy) else AddressVerdict.DENY_PORT
 
 
+@lru_cache(maxsize=4096)
 def is_private_name(name: str) -> bool:
     """Is this lower-case name one that only a private network resolves, or a cloud's metadata service?"""
     labels = name.split(".")
@@ -151,3 +155,7 @@ def is_private_name(name: str) -> bool:
         or labels[-1] in PRIVATE_SUFFIXES
         or any(".".join(labels[start:]) in METADATA_NAMES for start in range(len(labels)))
     )
+
+
+def _is_open(port: int, *, policy: EgressPolicy) -> bool:
+    return policy.ports is None or port in policy.ports

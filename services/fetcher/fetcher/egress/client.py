@@ -4,49 +4,83 @@ No other module opens a connection to a remote host. Every way around the guard 
 environment, no cookies, no credentials from a netrc file, no redirect, decompression or retry of aiohttp's own.
 """
 
+import asyncio
+import math
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from time import perf_counter
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest
-from common.contracts.fetches import ErrorType, FetchRequest, ResponseHead
+from common.contracts.fetches import (
+    IDEMPOTENT_METHODS,
+    Budget,
+    ErrorType,
+    FetchRequest,
+    Redirect,
+    ResponseHead,
+    Validators,
+)
 from common.urls import URL_LIMIT_CHARACTERS, Target, UrlRefusal, read_redirect, read_url
 from yarl import URL
 
-from fetcher.egress.addresses import EgressPolicy, judge_before_lookup, judge_dial
-from fetcher.egress.dial import OpenSocket, guarded_request_class, guarded_socket_factory, verifying_tls
+from fetcher.egress.addresses import judge_before_lookup, judge_dial
+from fetcher.egress.budgets import Budgets
+from fetcher.egress.conditional import conditional_headers
+from fetcher.egress.dial import OpenSocket, guarded_connector, guarded_request_class, verifying_tls
 from fetcher.egress.evidence import CURRENT_HOP, EvidenceLog, HopRecord
 from fetcher.egress.failures import refuse, refuse_url, translate
-from fetcher.egress.headers import first_value, media_type, outgoing_headers, read_headers
+from fetcher.egress.headers import (
+    content_coding,
+    first_value,
+    foreign_transfer_codings,
+    media_type,
+    outgoing_headers,
+    read_headers,
+)
+from fetcher.egress.policies import CallbackPolicy, TargetPolicy
+from fetcher.egress.proxy import Proxy
+from fetcher.egress.redirects import REDIRECT_STATUSES, Sending, first_sending, follow
 from fetcher.egress.resolver import GuardedResolver, Lookup
+from fetcher.egress.wire import MeteredProtocol, timed_response_class
 from fetcher.errors import ExchangeFailed
 
 BODILESS_STATUSES = frozenset({204, 304})  # RFC 9112 section 6.3
-REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-REDIRECT_LIMIT = 5
-DIAL_TIMEOUT_SECONDS = 5.0
+NOT_MODIFIED = 304
 KEEPALIVE_SECONDS = 2.0
 """Idle connections are kept this long: enough for the next fetch of a paced host, too short to pile up sockets."""
-HEADER_LINE_LIMIT_BYTES = 16 * 1024
-HEADER_COUNT_LIMIT = 128
+
+Admit = Callable[[Target], Awaitable[None]]
+"""Asked before every hop, the first one included; raises ExchangeFailed when the hop must not be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """The final response of an attempt. Its body is still on the wire: read `chunks`, as sent, while the exchange is open.
 
-    `length` is the declared length of those chunks, None when there is none or no body comes.
+    `coding` is the declared content coding in lower case, empty when there is none. `length` is the declared length of those
+    chunks, None when there is none or no body comes. `is_revalidation` says that the response is a 304 to validators of ours.
     """
 
     head: ResponseHead
     coding: str
     length: int | None
     chunks: AsyncIterator[bytes]
+    is_revalidation: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hop:
+    """Where a hop goes, what it sends, and which of its headers are ours to make it conditional."""
+
+    target: Target
+    sending: Sending
+    conditions: Mapping[str, str]
 
 
 class EgressClient:
@@ -54,102 +88,117 @@ class EgressClient:
 
     def __init__(
         self,
-        policy: EgressPolicy,
+        policy: TargetPolicy | CallbackPolicy,
         *,
         user_agent: str,
+        contact: str | None = None,
+        budgets: Budgets = Budgets(),
         lookup: Lookup | None = None,
         open_socket: OpenSocket = socket.socket,
         tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._policy = policy
         self._user_agent = user_agent
+        self._contact = contact
+        self.budgets = budgets
         self._resolver = GuardedResolver(policy, lookup=lookup)
-        connector = aiohttp.TCPConnector(
-            resolver=self._resolver,
-            use_dns_cache=False,  # a cached answer would be one that this dial did not judge
-            socket_factory=guarded_socket_factory(policy, open_socket=open_socket),
-            ssl=tls or verifying_tls(),
-            limit=0,  # slots and host pace bound what is open; a second queue here would only hide waiting
-            limit_per_host=0,
-            keepalive_timeout=KEEPALIVE_SECONDS,
+        open_session = partial(
+            self._open_session, lookup=lookup, open_socket=open_socket, tls=tls or verifying_tls(), proxy=proxy
         )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            request_class=guarded_request_class(policy),
-            middlewares=(_attempt_once,),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=DIAL_TIMEOUT_SECONDS),
-            max_line_size=HEADER_LINE_LIMIT_BYTES,
-            max_field_size=HEADER_LINE_LIMIT_BYTES,
-            max_headers=HEADER_COUNT_LIMIT,
-        )
+        self._session = open_session(keepalive_seconds=KEEPALIVE_SECONDS)
+        # A kept connection may turn out to be closed after the request went out, and nobody could say whether it was acted
+        # on. What may go out only once gets a connection of its own.
+        self._fresh_session = open_session(keepalive_seconds=None)
 
     async def close(self) -> None:
         """Close every connection, running exchanges included."""
         await self._session.close()
+        await self._fresh_session.close()
         await self._resolver.close()
 
     @asynccontextmanager
-    async def exchange(self, request: FetchRequest, *, log: EvidenceLog) -> AsyncIterator[Exchange]:
+    async def exchange(
+        self,
+        request: FetchRequest,
+        *,
+        log: EvidenceLog,
+        validators: Validators | None = None,
+        admit: Admit | None = None,
+    ) -> AsyncIterator[Exchange]:
         """Follow redirects to the final response and hold it open; every hop is judged anew and written into `log`.
 
-        Raises ExchangeFailed for anything that the remote side or our policy does. Sets no deadline: its caller does.
+        `validators` make the first hop conditional, unless the caller's own headers do. Raises ExchangeFailed for anything
+        that the remote side, our policy or `admit` does. Sets no deadline over all hops: its caller does.
         """
-        text, target, asked = request.url, read_url(request.url), request.headers
-        log.host = None if isinstance(target, UrlRefusal) else target.host
-        for _ in range(REDIRECT_LIMIT + 1):
-            if isinstance(target, UrlRefusal):
-                raise _refused_url(target, text=text, log=log)
-            response = await self._send(target, method=request.method, asked=asked, log=log)
+        target = _read_target(request.url, read_url(request.url), log=log)
+        log.host = target.host
+        hop = _Hop(target=target, sending=first_sending(request), conditions=conditional_headers(request, validators))
+        while True:
+            if admit is not None:
+                await admit(hop.target)
+            response = await self._send(hop, log=log)
             try:
-                head = _read_head(response, url=target.url)
-                location = first_value(head.headers, "location")
-                if head.status not in REDIRECT_STATUSES or location is None:
-                    yield _open_exchange(response, head=head, log=log)
+                head = _read_head(response, url=hop.target.url, log=log, budgets=self.budgets)
+                following = self._next_hop(head, hop, log=log)
+                if following is None:
+                    exchange = self._open_exchange(response, head=head, log=log)
+                    yield exchange if not hop.conditions else _as_revalidation(exchange)
                     return
             finally:
                 response.release()  # closes the connection unless the body was read to its end: a redirect's never is
-            source, text, target = target, location, read_redirect(location, base=target)
-            if not isinstance(target, UrlRefusal) and target.origin != source.origin:
-                asked = {}  # caller headers may be credentials; they were meant for the first origin only
-        raise ExchangeFailed(ErrorType.TOO_MANY_REDIRECTS, f"The host redirected more than {REDIRECT_LIMIT} times.")
+            hop = following
 
-    async def _send(
-        self, target: Target, *, method: str, asked: dict[str, str], log: EvidenceLog
-    ) -> aiohttp.ClientResponse:
+    def _next_hop(self, head: ResponseHead, hop: _Hop, *, log: EvidenceLog) -> _Hop | None:
+        """The hop that a response asks for, or None when it is the final one."""
+        location = first_value(head.headers, "location")
+        if head.status not in REDIRECT_STATUSES or location is None:
+            return None
+        if len(log.redirects) >= self.budgets.redirects:
+            detail = f"The host redirected more than {self.budgets.redirects} times."
+            raise ExchangeFailed(ErrorType.TOO_MANY_REDIRECTS, detail, exceeded=Budget.REDIRECTS)
+        target = _read_target(location, read_redirect(location, base=hop.target), log=log)
+        sending = follow(head.status, hop.sending, source=hop.target, target=target)
+        if sending is None:
+            return None
+        log.redirects.append(Redirect(url=hop.target.url, status=head.status))
+        return _Hop(target=target, sending=sending, conditions={})
+
+    async def _send(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:
         try:
-            return await self._send_once(target, method=method, asked=asked, log=log)
+            return await self._send_once(hop, log=log)
         except _ConnectionLost:
             # RFC 9112 section 9.3.1: the other side may close a kept connection just as we write on it; then, and only then,
             # the request is sent again. On a fresh connection the origin may have acted on it: that is the caller's retry.
-            if not log.hops[-1].is_reused:
+            if not log.hops[-1].is_reused or hop.sending.method not in IDEMPOTENT_METHODS:
                 raise
-            return await self._send_once(target, method=method, asked=asked, log=log)
+            return await self._send_once(hop, log=log)
 
-    async def _send_once(
-        self, target: Target, *, method: str, asked: dict[str, str], log: EvidenceLog
-    ) -> aiohttp.ClientResponse:
-        hop = log.open_hop(target.url)
-        self._admit(target, hop=hop)
-        token = CURRENT_HOP.set(hop)
+    async def _send_once(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:
+        target, sending = hop.target, hop.sending
+        record = log.open_hop(target.url, method=sending.method)
+        self._admit(target, hop=record)
+        session = self._session if sending.method in IDEMPOTENT_METHODS else self._fresh_session
+        headers = outgoing_headers(sending.headers, user_agent=self._user_agent, contact=self._contact)
+        token = CURRENT_HOP.set(record)
         try:
-            response = await self._session.request(
-                method,
+            response = await session.request(
+                sending.method,
                 URL(target.url, encoded=True),
-                headers=outgoing_headers(asked, user_agent=self._user_agent),
+                headers=headers | dict(hop.conditions),
+                data=sending.body,
+                skip_auto_headers=("Content-Type",),
                 allow_redirects=False,
             )
         except Exception as error:
-            failure = refuse(hop.verdict) if hop.verdict.is_denial else translate(error)
+            failure = refuse(record.verdict) if record.verdict.is_denial else translate(error)
             if failure is None or failure is error:
                 raise
             raise failure from error
         finally:
             CURRENT_HOP.reset(token)
-        hop.answered_at = perf_counter()
-        hop.status = response.status
+        record.answered_at = perf_counter()
+        record.status = response.status
         return response
 
     def _admit(self, target: Target, *, hop: HopRecord) -> None:
@@ -165,6 +214,51 @@ class EgressClient:
         if hop.verdict.is_denial:
             raise refuse(hop.verdict)
 
+    def _open_exchange(self, response: aiohttp.ClientResponse, *, head: ResponseHead, log: EvidenceLog) -> Exchange:
+        is_bodiless = response.method == "HEAD" or head.status in BODILESS_STATUSES
+        return Exchange(
+            head=head,
+            coding=content_coding(head.headers),
+            length=None if is_bodiless else response.content_length,
+            chunks=_chunks(response, log=log, idle_seconds=self.budgets.idle_seconds),
+        )
+
+    def _open_session(
+        self,
+        *,
+        lookup: Lookup | None,
+        open_socket: OpenSocket,
+        tls: ssl.SSLContext,
+        proxy: Proxy | None,
+        keepalive_seconds: float | None,
+    ) -> aiohttp.ClientSession:
+        budgets = self.budgets
+        connector = guarded_connector(
+            self._policy,
+            resolver=self._resolver,
+            lookup=lookup,
+            open_socket=open_socket,
+            tls=tls,
+            connect_seconds=budgets.connect_seconds,
+            keepalive_seconds=keepalive_seconds,
+            proxy=proxy,
+        )
+        connector._factory = partial(MeteredProtocol, asyncio.get_running_loop(), budgets=budgets)  # type: ignore[assignment]
+        return aiohttp.ClientSession(
+            connector=connector,
+            request_class=guarded_request_class(connector),
+            response_class=timed_response_class(budgets),
+            middlewares=(_attempt_once,),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=budgets.connect_seconds, ceil_threshold=math.inf),
+            # Each part of a head is bounded by the whole of it (MeteredProtocol); read_headers then asks for the finer limits.
+            max_line_size=2 * budgets.header_bytes,
+            max_field_size=2 * budgets.header_bytes,
+            max_headers=budgets.header_bytes,
+        )
+
 
 class _ConnectionLost(ExchangeFailed):
     """The connection broke before a response came."""
@@ -176,42 +270,43 @@ async def _attempt_once(request: ClientRequest, handler: aiohttp.ClientHandlerTy
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
+    except aiohttp.ServerTimeoutError:
+        raise  # it is a ServerDisconnectedError by blood only: the connection is there, time is not
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _ConnectionLost(ErrorType.PROTOCOL, "The host closed the connection before it answered.") from error
 
 
-def _refused_url(refusal: UrlRefusal, *, text: str, log: EvidenceLog) -> ExchangeFailed:
+def _read_target(text: str, read: Target | UrlRefusal, *, log: EvidenceLog) -> Target:
+    if isinstance(read, Target):
+        return read
     hop = log.open_hop(text[:URL_LIMIT_CHARACTERS])
-    hop.verdict, failure = refuse_url(refusal)
-    return failure
+    hop.verdict, failure = refuse_url(read)
+    raise failure
 
 
-def _read_head(response: aiohttp.ClientResponse, *, url: str) -> ResponseHead:
+def _read_head(response: aiohttp.ClientResponse, *, url: str, log: EvidenceLog, budgets: Budgets) -> ResponseHead:
     if response.status < 200:
         raise ExchangeFailed(ErrorType.PROTOCOL, "The host switched to another protocol.")
-    headers = read_headers(response.raw_headers)
-    return ResponseHead(
+    headers = read_headers(response.raw_headers, budgets=budgets)
+    if foreign_transfer_codings(headers):
+        raise ExchangeFailed(ErrorType.PROTOCOL, "The response has a transfer coding that was not asked for; only chunked is.")
+    log.received = ResponseHead(
         status=response.status,
         headers=headers,
         media_type=media_type(first_value(headers, "content-type")),
+        redirects=tuple(log.redirects),
         final_url=url,
     )
+    return log.received
 
 
-def _open_exchange(response: aiohttp.ClientResponse, *, head: ResponseHead, log: EvidenceLog) -> Exchange:
-    is_bodiless = response.method == "HEAD" or head.status in BODILESS_STATUSES
-    codings = [value.strip().lower() for name, value in head.headers if name.lower() == "content-encoding"]
-    return Exchange(
-        head=head,
-        coding=", ".join(codings),
-        length=None if is_bodiless else response.content_length,
-        chunks=_chunks(response, log=log),
-    )
+def _as_revalidation(exchange: Exchange) -> Exchange:
+    return replace(exchange, is_revalidation=exchange.head.status == NOT_MODIFIED)
 
 
-async def _chunks(response: aiohttp.ClientResponse, *, log: EvidenceLog) -> AsyncIterator[bytes]:
+async def _chunks(response: aiohttp.ClientResponse, *, log: EvidenceLog, idle_seconds: float) -> AsyncIterator[bytes]:
     try:
-        async for chunk in response.content.iter_any():
+        while chunk := await _next_chunk(response.content, idle_seconds=idle_seconds):
             log.wire_bytes += len(chunk)
             yield chunk
     except Exception as error:
@@ -219,3 +314,16 @@ async def _chunks(response: aiohttp.ClientResponse, *, log: EvidenceLog) -> Asyn
         if failure is None or failure is error:
             raise
         raise failure from error
+
+
+async def _next_chunk(content: aiohttp.StreamReader, *, idle_seconds: float) -> bytes:
+    """What has arrived, waiting for it no longer than the budget; empty at the end."""
+    arrived = content.read_nowait()
+    if arrived or content.at_eof():
+        return arrived
+    try:
+        async with asyncio.timeout(idle_seconds):
+            return await content.readany()
+    except TimeoutError as error:
+        detail = "The host stopped sending in the middle of the response."
+        raise ExchangeFailed(ErrorType.TIMEOUT, detail, exceeded=Budget.IDLE) from error

@@ -1,24 +1,30 @@
-"""The two checks at the dial itself: what a socket is opened for, and who is at the other end of a connection.
+"""The checks at the dial itself: what a socket is opened for, and who is at the other end of a connection.
 
-aiohttp calls both from inside a request; the current hop tells them which one.
+aiohttp calls all of this from inside a request; the current hop tells it which one. The connector overrides one private method
+of aiohttp (`_wrap_create_connection`, as aiohttp-socks does); the tests of proxies and budgets fail when that ever moves.
 """
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 from time import perf_counter
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import AddrInfoType, Connection
 
-from fetcher.egress.addresses import AddressVerdict, EgressPolicy, judge_dial
-from fetcher.egress.evidence import CURRENT_HOP
+from fetcher.egress.addresses import AddressVerdict, judge_dial
+from fetcher.egress.evidence import CURRENT_HOP, HopRecord
 from fetcher.egress.failures import refuse
-
-OpenSocket = Callable[[int, int, int], socket.socket]
-"""Makes an unconnected socket of a family, type and protocol."""
+from fetcher.egress.policies import Address, CallbackPolicy, EgressPolicy, ProxyPolicy, TargetPolicy
+from fetcher.egress.proxy import OpenSocket as OpenSocket
+from fetcher.egress.proxy import Proxy, ProxyDialer, TunnelRefused, proxy_failed
+from fetcher.egress.resolver import GuardedResolver, Lookup
 
 
 def guarded_socket_factory(policy: EgressPolicy, *, open_socket: OpenSocket) -> Callable[[AddrInfoType], socket.socket]:
@@ -26,40 +32,161 @@ def guarded_socket_factory(policy: EgressPolicy, *, open_socket: OpenSocket) -> 
 
     def make_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = info
-        hop = CURRENT_HOP.get()
-        address = ip_address(sockaddr[0])
-        hop.verdict = judge_dial(address, sockaddr[1], policy=policy)
-        if not hop.verdict.is_allowed:
-            raise PermissionError(f"egress: {hop.verdict}")
-        hop.dialled.add(address)
+        address = _admit(sockaddr, policy=policy)
+        CURRENT_HOP.get().dialled.add(address)
         return open_socket(family, kind, protocol)
 
     return make_socket
 
 
-def guarded_request_class(policy: EgressPolicy) -> type[ClientRequest]:
-    """A request that looks at its connection's other end before it writes; the end must be an address of this very dial."""
+def _admit(sockaddr: Any, *, policy: EgressPolicy) -> Address:
+    hop, address = CURRENT_HOP.get(), ip_address(sockaddr[0])
+    hop.verdict = judge_dial(address, sockaddr[1], policy=policy)
+    if not hop.verdict.is_allowed:
+        raise PermissionError(f"egress: {hop.verdict}")
+    return address
 
-    class GuardedRequest(ClientRequest):
+
+class GuardedConnector(aiohttp.TCPConnector):
+    """Opens connections to judged addresses only, directly or through a proxy's tunnel, within one connect budget each."""
+
+    def __init__(
+        self, policy: EgressPolicy, *, dialer: ProxyDialer | None, connect_seconds: float, **edges: Any
+    ) -> None:
+        super().__init__(**edges)
+        self._policy = policy
+        self._dialer = dialer
+        self._connect_seconds = connect_seconds
+        self._tunnels: WeakKeyDictionary[ResponseHandler, tuple[Address, int]] = WeakKeyDictionary()
+        self._peers: WeakKeyDictionary[ResponseHandler, tuple[str, AddressVerdict]] = WeakKeyDictionary()
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close every connection."""
+        if self._dialer is not None:
+            self._dialer.close()
+        await super().close(abort_ssl=abort_ssl)
+
+    def judge_connection(self, conn: Connection, *, hop: HopRecord) -> asyncio.BaseTransport:
+        """Look at a connection's other end before anything is written to it, new or kept, and note what is there.
+
+        Raises ExchangeFailed unless the end is allowed and, on a new connection, an address that this very dial opened.
+        """
+        transport, protocol = conn.transport, conn.protocol
+        if transport is None or protocol is None:
+            raise aiohttp.ServerDisconnectedError
+        hop.via_proxy = self._dialer is not None
+        if hop.dialled or protocol not in self._peers:
+            self._judge_peer(transport, protocol, hop=hop)
+        else:  # the other end of an open connection never changes, nor does the policy
+            hop.peer, hop.verdict = self._peers[protocol]
+        return transport
+
+    def _judge_peer(self, transport: asyncio.BaseTransport, protocol: ResponseHandler, *, hop: HopRecord) -> None:
+        peername = transport.get_extra_info("peername")
+        if not peername:
+            raise aiohttp.ServerDisconnectedError
+        peer = ip_address(peername[0])
+        hop.peer = str(peer)
+        is_stranger = peer not in hop.dialled
+        if self._dialer is not None:
+            if is_stranger or not self._dialer.judge_peer(peer, peername[1]).is_allowed:
+                raise proxy_failed()
+            target, port = self._tunnels[protocol]
+            hop.verdict = judge_dial(target, port, policy=self._policy)
+        else:
+            hop.verdict = judge_dial(peer, peername[1], policy=self._policy)
+            if is_stranger:
+                hop.verdict = AddressVerdict.DENY_PEER
+        if not hop.verdict.is_allowed:
+            raise refuse(hop.verdict)  # aiohttp closes the connection
+        self._peers[protocol] = (hop.peer, hop.verdict)
+
+    async def _wrap_create_connection(
+        self, *args: Any, addr_infos: list[AddrInfoType], req: ClientRequest, timeout: aiohttp.ClientTimeout, **rest: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Called with what is left of the addresses after each failure; all calls of one request share one deadline."""
+        ends_at = self._deadline_of(req)
+        if asyncio.get_running_loop().time() >= ends_at:
+            raise TimeoutError
+        async with asyncio.timeout_at(ends_at):
+            if self._dialer is None:
+                return await super()._wrap_create_connection(
+                    *args, addr_infos=addr_infos, req=req, timeout=timeout, **rest
+                )
+            return await self._tunnel(*args, sockaddr=addr_infos[0][4], req=req, timeout=timeout, **rest)
+
+    async def _tunnel(
+        self, *args: Any, sockaddr: Any, req: ClientRequest, timeout: aiohttp.ClientTimeout, **rest: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        assert self._dialer is not None
+        address = _admit(sockaddr, policy=self._policy)
+        try:
+            sock, proxy_address = await self._dialer.open_tunnel(address, sockaddr[1])
+        except TunnelRefused as error:  # as a connection that the host refused: aiohttp goes on to its next address
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+        CURRENT_HOP.get().dialled.add(proxy_address)
+        transport, protocol = await self._wrap_existing_connection(*args, sock=sock, req=req, timeout=timeout, **rest)
+        self._tunnels[protocol] = (address, sockaddr[1])
+        return transport, protocol
+
+    def _deadline_of(self, req: ClientRequest) -> float:
+        if not isinstance(req, GuardedRequest):
+            raise TypeError("a guarded connector serves guarded requests only")
+        if req.connect_ends_at is None:
+            req.connect_ends_at = asyncio.get_running_loop().time() + self._connect_seconds
+        return req.connect_ends_at
+
+
+class GuardedRequest(ClientRequest):
+    """A request that knows until when its connection must be there."""
+
+    connect_ends_at: float | None = None
+
+
+def guarded_connector(
+    policy: TargetPolicy | CallbackPolicy,
+    *,
+    resolver: GuardedResolver,
+    lookup: Lookup | None = None,
+    open_socket: OpenSocket,
+    tls: ssl.SSLContext,
+    connect_seconds: float,
+    keepalive_seconds: float | None,
+    proxy: Proxy | None = None,
+) -> GuardedConnector:
+    """The one way out. `connect_seconds` bounds TCP, CONNECT and TLS over all addresses of a host, from its lookup on.
+
+    Without `keepalive_seconds` each request gets a connection of its own. `lookup` is for the proxy's own name; targets are
+    looked up by `resolver`. Raises TypeError for a policy of another kind.
+    """
+    if not isinstance(policy, TargetPolicy | CallbackPolicy) or not isinstance(proxy and proxy.policy, ProxyPolicy | None):
+        raise TypeError("a policy of another kind")
+    return GuardedConnector(
+        policy,
+        dialer=ProxyDialer(proxy, lookup=lookup, open_socket=open_socket) if proxy else None,
+        connect_seconds=connect_seconds,
+        resolver=resolver,
+        use_dns_cache=False,  # a cached answer would be one that this dial did not judge
+        socket_factory=guarded_socket_factory(policy, open_socket=open_socket),
+        ssl=tls,
+        limit=0,  # slots and host pace bound what is open; a second queue here would only hide waiting
+        limit_per_host=0,
+        **({"force_close": True} if keepalive_seconds is None else {"keepalive_timeout": keepalive_seconds}),
+    )
+
+
+def guarded_request_class(connector: GuardedConnector) -> type[GuardedRequest]:
+    """Requests that have the connector look at their connection's other end before they write."""
+
+    class Request(GuardedRequest):
         async def send(self, conn: Connection) -> aiohttp.ClientResponse:
             hop = CURRENT_HOP.get()
             hop.connected_at = perf_counter()
-            transport = conn.transport
-            peername = transport.get_extra_info("peername") if transport else None
-            if transport is None or not peername:
-                raise aiohttp.ServerDisconnectedError
-            peer = ip_address(peername[0])
-            hop.peer = str(peer)
-            hop.verdict = judge_dial(peer, peername[1], policy=policy)
-            if hop.dialled and peer not in hop.dialled:
-                hop.verdict = AddressVerdict.DENY_PEER
-            if not hop.verdict.is_allowed:
-                raise refuse(hop.verdict)  # aiohttp closes the connection
-            tls = transport.get_extra_info("ssl_object")
+            tls = connector.judge_connection(conn, hop=hop).get_extra_info("ssl_object")
             hop.tls_version = tls.version() if tls else None
             return await super().send(conn)
 
-    return GuardedRequest
+    return Request
 
 
 def verifying_tls() -> ssl.SSLContext:

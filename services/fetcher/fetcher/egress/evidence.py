@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from common.contracts.fetches import Evidence, Hop
+from common.contracts.fetches import Budget, Evidence, Hop, Redirect, ResponseHead, RobotsEvidence
 
 from fetcher.egress.addresses import Address, AddressVerdict
 
@@ -14,7 +14,9 @@ class HopRecord:
     """One exchange while it runs. `dialled` are the addresses that a socket was opened for: empty on a reused connection."""
 
     url: str
+    method: str = "GET"
     verdict: AddressVerdict = AddressVerdict.UNKNOWN
+    via_proxy: bool = False
     addresses: list[str] = field(default_factory=list)
     dialled: set[Address] = field(default_factory=set)
     peer: str | None = None
@@ -48,7 +50,9 @@ class HopRecord:
         """The hop as the outcome carries it."""
         return Hop(
             url=self.url,
+            method=self.method,
             verdict=self.verdict,
+            via_proxy=self.via_proxy,
             addresses=tuple(self.addresses),
             peer=self.peer,
             is_reused=self.is_reused,
@@ -62,19 +66,31 @@ CURRENT_HOP: ContextVar[HopRecord] = ContextVar("current_hop")
 
 @dataclass(slots=True, kw_only=True)
 class EvidenceLog:
-    """All that one attempt does, hop by hop. `host` is the one asked for, None when the URL cannot be read."""
+    """All that one attempt does, hop by hop. `host` is the one asked for, None when the URL cannot be read.
+
+    `received` is the response head of the running hop, from the moment that it is there. Exchanges about robots.txt are not
+    among the hops: they are written into a log of their own, and `robots` is what came of the last one.
+    """
 
     host: str | None = None
     hops: list[HopRecord] = field(default_factory=list)
+    redirects: list[Redirect] = field(default_factory=list)
+    robots: RobotsEvidence | None = None
+    received: ResponseHead | None = None
     wire_bytes: int = 0
     decoded_bytes: int = 0
     started_at: float = field(default_factory=perf_counter)
 
-    def open_hop(self, url: str) -> HopRecord:
+    def open_hop(self, url: str, *, method: str = "GET") -> HopRecord:
         """Begin the next hop."""
-        hop = HopRecord(url=url)
+        hop = HopRecord(url=url, method=method)
         self.hops.append(hop)
+        self.received = None
         return hop
+
+    def failed_evidence(self, *, exceeded: Budget | None = None) -> Evidence:
+        """What happened up to now, of an attempt that has no response to keep: with what of one was received."""
+        return self.evidence().model_copy(update={"exceeded": exceeded, "received": self.received})
 
     def evidence(self) -> Evidence:
         """What happened up to now; durations are summed over all hops, and the body's runs from the last response head."""
@@ -82,6 +98,7 @@ class EvidenceLog:
         last = self.hops[-1] if self.hops else None
         return Evidence(
             hops=tuple(hop.as_hop() for hop in self.hops),
+            robots=self.robots,
             dns_seconds=sum(hop.dns_seconds for hop in self.hops),
             connect_seconds=sum(hop.connect_seconds for hop in self.hops),
             first_byte_seconds=sum(hop.first_byte_seconds for hop in self.hops),

@@ -7,7 +7,7 @@ import errno
 import ssl
 
 import aiohttp
-from common.contracts.fetches import ErrorType
+from common.contracts.fetches import Budget, ErrorType
 from common.urls import UrlProblem, UrlRefusal
 
 from fetcher.egress.addresses import AddressVerdict
@@ -42,7 +42,10 @@ def translate(error: Exception) -> ExchangeFailed | None:
         return error
     if isinstance(error, OSError) and error.errno in OUR_ERRNOS:
         return None
-    return next((ExchangeFailed(kind, detail) for known, kind, detail in _TABLE if isinstance(error, known)), None)
+    exceeded = Budget.CONNECT if isinstance(error, aiohttp.ConnectionTimeoutError) else None
+    return next(
+        (ExchangeFailed(kind, detail, exceeded=exceeded) for known, kind, detail in _TABLE if isinstance(error, known)), None
+    )
 
 
 def refuse(verdict: AddressVerdict) -> ExchangeFailed:

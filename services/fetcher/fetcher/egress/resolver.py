@@ -7,15 +7,17 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from ipaddress import ip_address
 from time import perf_counter
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from common.contracts.fetches import ErrorType
 
-from fetcher.egress.addresses import EgressPolicy, judge_dial
+from fetcher.egress.addresses import AddressVerdict, judge_dial
 from fetcher.egress.evidence import CURRENT_HOP
 from fetcher.egress.failures import refuse
+from fetcher.egress.policies import EgressPolicy
 from fetcher.errors import ExchangeFailed
 
 LOOKUP_TIMEOUT_SECONDS = 3.0
@@ -26,8 +28,16 @@ Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """Textual addresses of a name; raises OSError when there are none to be had."""
 
 
-class GuardedResolver(AbstractResolver):
-    """Resolves for one dial and hands on only judged addresses; writes what it found into the current hop."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a name resolved to, in order, each once and at most ANSWER_LIMIT; the verdict is of all answers, kept or not."""
+
+    addresses: tuple[str, ...]
+    verdict: AddressVerdict
+
+
+class NameLookup:
+    """Looks names up for one policy and judges every answer. `close()` frees its threads."""
 
     def __init__(
         self, policy: EgressPolicy, *, lookup: Lookup | None = None, timeout_seconds: float = LOOKUP_TIMEOUT_SECONDS
@@ -37,6 +47,34 @@ class GuardedResolver(AbstractResolver):
         self._threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="lookup")
         self._lookup = lookup or _system_lookup(self._threads, policy=policy)
 
+    async def answers(self, name: str, port: int) -> Answers:
+        """The judged answers for a dial on `port`. Raises ExchangeFailed `dns` when there are none within the limit."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                found = {answer: ip_address(answer) for answer in await self._lookup(name)}
+        except TimeoutError as error:
+            raise ExchangeFailed(ErrorType.DNS, "The host name could not be looked up in time.") from error
+        except (OSError, ValueError) as error:  # ValueError: no legal name, or an answer that is no address
+            raise ExchangeFailed(ErrorType.DNS, "The host name has no address.") from error
+        if not found:
+            raise ExchangeFailed(ErrorType.DNS, "The host name has no address.")
+        verdicts = [judge_dial(address, port, policy=self._policy, name=name) for address in found.values()]
+        worst = next((verdict for verdict in verdicts if not verdict.is_allowed), verdicts[0])
+        return Answers(addresses=tuple(found)[:ANSWER_LIMIT], verdict=worst)
+
+    def close(self) -> None:
+        """Stop the lookup threads; a lookup that still runs is abandoned."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves for one dial and hands on only judged addresses; writes what it found into the current hop."""
+
+    def __init__(
+        self, policy: EgressPolicy, *, lookup: Lookup | None = None, timeout_seconds: float = LOOKUP_TIMEOUT_SECONDS
+    ) -> None:
+        self._names = NameLookup(policy, lookup=lookup, timeout_seconds=timeout_seconds)
+
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
@@ -44,14 +82,12 @@ class GuardedResolver(AbstractResolver):
         hop = CURRENT_HOP.get()
         started_at = perf_counter()
         try:
-            answers = await self._look_up(host)
+            answers = await self._names.answers(host, port)
         finally:
             hop.dns_seconds += perf_counter() - started_at
-        hop.addresses = answers[:ANSWER_LIMIT]
-        for answer in answers:
-            hop.verdict = judge_dial(ip_address(answer), port, policy=self._policy, name=host)
-            if not hop.verdict.is_allowed:
-                raise refuse(hop.verdict)
+        hop.addresses, hop.verdict = list(answers.addresses), answers.verdict
+        if not hop.verdict.is_allowed:
+            raise refuse(hop.verdict)
         return [
             ResolveResult(hostname=host, host=answer, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
             for answer in hop.addresses
@@ -59,19 +95,7 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Stop the lookup threads; a lookup that still runs is abandoned."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _look_up(self, host: str) -> list[str]:
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                answers = await self._lookup(host)
-        except TimeoutError as error:
-            raise ExchangeFailed(ErrorType.DNS, "The host name could not be looked up in time.") from error
-        except (OSError, UnicodeError) as error:
-            raise ExchangeFailed(ErrorType.DNS, "The host name has no address.") from error
-        if not answers:
-            raise ExchangeFailed(ErrorType.DNS, "The host name has no address.")
-        return list(dict.fromkeys(answers))
+        self._names.close()
 
 
 def _system_lookup(threads: Executor, *, policy: EgressPolicy) -> Lookup:

@@ -89,6 +89,7 @@ def _queued(fetch: AcceptedFetch) -> FetchView:
         id=fetch.id,
         url=fetch.request.url,
         method=fetch.request.method,
+        at_most_once=not fetch.request.is_idempotent,
         status=FetchStatus.QUEUED,
         created_at=fetch.accepted_at,
         waiting=Waiting(reason=WaitingReason.QUEUE),

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Header, HTTPException, Request
 
 from store.database import Pool
+from store.metrics import StoreMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class Access:
     token: str
     upload_limit_bytes: int
     has_fetcher: Callable[[], bool]
+    metrics: StoreMetrics
 
 
 async def get_access(request: Request, authorization: Annotated[str, Header()] = "") -> Access:

@@ -107,6 +107,8 @@ class Dispatcher:
             try:
                 await self._sender.send(commands[start : start + size])
             except BrokerUnavailable:
-                await release(self._pool, commands[start:], now=None)
+                await release(
+                    self._pool, tried=commands[start : start + size], untried=commands[start + size :], now=None
+                )
                 self._next_look = 0.0
                 raise

@@ -1,21 +1,47 @@
 """Take accepted fetches into the ledger and the queue: the first door. Idempotent by fetch id."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from common.contracts.envelope import Envelope
-from common.contracts.fetches import FetchesAccepted
+from common.contracts.fetches import AcceptedFetch, FetchesAccepted
 
 from store.database import Connection
+from store.fetches.finish import Finished, finish_fetches
+from store.fetches.reuse import Asker, plan_reuse
+from store.fetches.sharing import Sharing, sharing_of
 from store.queries import query
 
 ACCEPT = query("fetches_accept")
 
 
-async def accept(connection: Connection, events: Sequence[Envelope[FetchesAccepted]], *, now: datetime | None) -> int:
-    """Insert every fetch not yet known, in the caller's transaction; returns how many were new. `now` None is Postgres's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """How many fetches were new to the ledger, and which of them stored responses answered at once."""
+
+    count: int
+    finished: Finished = field(default_factory=Finished)
+
+
+async def accept(
+    connection: Connection,
+    events: Sequence[Envelope[FetchesAccepted]],
+    *,
+    source: str,
+    coalesce_wait_seconds: float,
+    now: datetime | None,
+) -> Accepted:
+    """Insert every fetch not yet known, in the caller's transaction. `now` None is Postgres's.
+
+    One that accepts an older response is finished from a stored one, or waits for an equal pending one, at most
+    `coalesce_wait_seconds`, if there is either.
+    """
     fetches = {fetch.id: (fetch, event.traceparent) for event in events for fetch in event.data.fetches}
     rows = [fetches[identifier] for identifier in sorted(fetches)]  # one order for all, so that two stores cannot deadlock
+    sharings = [sharing_of(fetch.request) for fetch, _ in rows]
+    askers = [asker for (fetch, _), sharing in zip(rows, sharings, strict=True) if (asker := _asker(fetch, sharing))]
+    plan = await plan_reuse(connection, askers, now=now)
     accepted = await connection.fetchval(
         ACCEPT,
         [fetch.id for fetch, _ in rows],
@@ -25,6 +51,26 @@ async def accept(connection: Connection, events: Sequence[Envelope[FetchesAccept
         [fetch.accepted_at for fetch, _ in rows],
         [fetch.request.timeout_seconds for fetch, _ in rows],
         [fetch.request.delay_seconds for fetch, _ in rows],
+        [not fetch.request.is_idempotent for fetch, _ in rows],
+        [sharing.sharing_key if sharing else None for sharing in sharings],
+        [sharing.coalesce_key if sharing else None for sharing in sharings],
+        [plan.leaders.get(fetch.id) for fetch, _ in rows],
+        coalesce_wait_seconds,
         now,
     )
-    return int(accepted)
+    finished = await finish_fetches(connection, plan.finishes, source=source, now=now)
+    return Accepted(count=int(accepted), finished=finished)
+
+
+def _asker(fetch: AcceptedFetch, sharing: Sharing | None) -> Asker | None:
+    """The fetch as one that stored or pending others may answer now; None when it wants an exchange, or wants it later."""
+    request = fetch.request
+    if sharing is None or sharing.coalesce_key is None or request.max_age_seconds is None or request.delay_seconds > 0:
+        return None
+    return Asker(
+        id=fetch.id,
+        sharing_key=sharing.sharing_key,
+        coalesce_key=sharing.coalesce_key,
+        max_age_seconds=request.max_age_seconds,
+        max_bytes=request.max_bytes,
+    )

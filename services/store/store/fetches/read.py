@@ -6,12 +6,13 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
-from common.contracts.fetches import FetchError, FetchStatus
-from common.contracts.views import AttemptView, FetchView, ResponseView, ServedBy, Waiting, WaitingReason
+from common.contracts.fetches import IDEMPOTENT_METHODS, FetchError, FetchStatus
+from common.contracts.views import AttemptView, FetchView, HopView, ResponseView, ServedBy, ServedByKind, Waiting, WaitingReason
 from pydantic import TypeAdapter
 
 from store.contents.digests import digest_text
 from store.database import Pool, fetch_rows
+from store.fetches.audit import ALLOWED_VERDICTS
 from store.queries import query
 
 READ = query("fetches_read")
@@ -30,15 +31,36 @@ def _view(row: asyncpg.Record, *, has_fetcher: bool) -> FetchView:
         id=row["id"],
         url=row["url"],
         method=row["method"],
+        at_most_once=row["method"] not in IDEMPOTENT_METHODS,
         status=status,
         created_at=row["accepted_at"],
         finished_at=row["finished_at"],
         waiting=_waiting(row, has_fetcher=has_fetcher) if status is FetchStatus.QUEUED else None,
         response=_response(row),
         error=FetchError(type=row["error_type"], detail=row["error_detail"]) if row["error_type"] else None,
-        attempts=ATTEMPTS.validate_json(row["attempts"] or "[]"),
-        served_by=ServedBy(fetch_id=row["id"]) if status is FetchStatus.SUCCEEDED else None,
+        attempts=[_presentable(attempt) for attempt in ATTEMPTS.validate_json(row["attempts"] or "[]")],
+        served_by=_served_by(row, status),
     )
+
+
+def _served_by(row: asyncpg.Record, status: FetchStatus) -> ServedBy | None:
+    """What another fetch answered, also a failure that was shared, names it; a response of one's own is live."""
+    if row["served_by_kind"] is not None:
+        kind = ServedByKind(row["served_by_kind"])
+        return ServedBy(kind=kind, fetch_id=row["served_by_id"], age_seconds=row["served_by_age_seconds"])
+    return ServedBy(fetch_id=row["id"]) if status is FetchStatus.SUCCEEDED else None
+
+
+def _presentable(attempt: AttemptView) -> AttemptView:
+    """What `record` does before it stores an attempt, for attempts that an earlier release stored."""
+    evidence = attempt.evidence
+    if all(hop.verdict in ALLOWED_VERDICTS or not (hop.addresses or hop.peer) for hop in evidence.hops):
+        return attempt
+    hops: list[HopView] = [
+        hop if hop.verdict in ALLOWED_VERDICTS else hop.model_copy(update={"addresses": [], "peer": None})
+        for hop in evidence.hops
+    ]
+    return attempt.model_copy(update={"evidence": evidence.model_copy(update={"hops": hops})})
 
 
 def _waiting(row: asyncpg.Record, *, has_fetcher: bool) -> Waiting:
@@ -54,6 +76,11 @@ def _response(row: asyncpg.Record) -> ResponseView | None:
         status=row["response_status"],
         headers=_headers(json.loads(row["response_headers"])),
         media_type=row["media_type"],
+        detected_media_type=row["detected_media_type"],
+        charset=row["charset"],
+        charset_source=row["charset_source"],
+        coding=row["coding"],
+        redirects=json.loads(row["redirects"] or "[]"),
         size_bytes=row["size_bytes"] or 0,
         digest=digest_text(row["content_digest"]) if row["content_digest"] else None,
         final_url=row["final_url"],

@@ -12,13 +12,17 @@ from common.contracts.fetches import ErrorType, FetchAttempted, FetchError, Outc
 from store.contents.digests import digest_bytes
 from store.contents.keep import Content, keep_contents, known_digests
 from store.database import Connection
-from store.fetches.finish import finish_fetches
-from store.fetches.lifecycle import Finish, Jitter, Pending, Retry, Transition, next_state
+from store.fetches.audit import presentable, write_audit
+from store.fetches.finish import Finished, finish_fetches
+from store.fetches.lifecycle import Again, Finish, Jitter, Pending, Retry, Stored, Transition, next_state
+from store.fetches.storable import storable_json
+from store.fetches.stored import read_stored
 from store.queries import query
 
 LOCK_PENDING = query("queue_lock_pending")
 KNOWN = query("fetches_known")
 RETRY = query("queue_retry")
+AGAIN = query("queue_again")
 INSERT_ATTEMPTS = query("attempts_insert")
 
 
@@ -34,7 +38,7 @@ class Attempt:
 class Recorded:
     """What a set of attempts changed. `unknown` holds attempts of fetches that the ledger never had."""
 
-    finished: Counter[str] = field(default_factory=Counter)
+    finished: Finished = field(default_factory=Finished)
     attempts: Counter[str] = field(default_factory=Counter)
     retries: int = 0
     unknown: frozenset[UUID] = frozenset()
@@ -49,11 +53,12 @@ async def record(
     unknown = await _unknown(connection, [identifier for identifier in ids if identifier not in pending])
     known = [attempt for attempt in attempts if attempt.attempted.id not in unknown]
     complete = await _with_content(connection, known)
-    transitions = _decide(pending, complete, jitter=jitter)
+    transitions = _decide(pending, complete, await _stored(connection, pending, complete), jitter=jitter)
     finishes = [transition for transition in transitions if isinstance(transition, Finish)]
     retries = [transition for transition in transitions if isinstance(transition, Retry)]
     await keep_contents(connection, _bodies(complete, finishes), now=now)
     await _retry(connection, retries, now=now)
+    await _ask_again(connection, transitions, now=now)
     finished = await finish_fetches(connection, finishes, source=source, now=now)
     return Recorded(finished=finished, attempts=await _insert(connection, complete), retries=len(retries), unknown=unknown)
 
@@ -66,6 +71,9 @@ def _pending(row: asyncpg.Record) -> Pending:
         attempts=row["attempts"],
         retries_max=row["retries_max"],
         backoff_seconds=row["backoff_seconds"],
+        at_most_once=row["at_most_once"],
+        sharing_key=row["sharing_key"],
+        revalidates_id=row["revalidates_id"],
     )
 
 
@@ -99,7 +107,24 @@ def _without_content(attempt: Attempt) -> Attempt:
     return Attempt(attempted=attempt.attempted.model_copy(update={"outcome": outcome}))
 
 
-def _decide(pending: Mapping[UUID, Pending], attempts: Sequence[Attempt], *, jitter: Jitter) -> list[Transition]:
+async def _stored(
+    connection: Connection, pending: Mapping[UUID, Pending], attempts: Sequence[Attempt]
+) -> Mapping[UUID, Stored]:
+    """The finished fetches that origins confirmed with a 304."""
+    confirmed = {
+        current.revalidates_id
+        for attempt in attempts
+        if attempt.attempted.outcome.kind is OutcomeKind.NOT_MODIFIED
+        and (current := pending.get(attempt.attempted.id)) is not None
+        and current.revalidates_id is not None
+    }
+    stored = await read_stored(connection, sorted(confirmed))
+    return {fetch_id: outcome for fetch_id, outcome in stored.items() if outcome.response is not None}
+
+
+def _decide(
+    pending: Mapping[UUID, Pending], attempts: Sequence[Attempt], stored: Mapping[UUID, Stored], *, jitter: Jitter
+) -> list[Transition]:
     """Each fetch's transitions in the order of its attempts; after a finish nothing follows."""
     now_pending = dict(pending)
     transitions: list[Transition] = []
@@ -107,11 +132,14 @@ def _decide(pending: Mapping[UUID, Pending], attempts: Sequence[Attempt], *, jit
         current = now_pending.get(attempt.attempted.id)
         if current is None:
             continue
-        transition = next_state(current, attempt.attempted, jitter=jitter)
+        confirmed = stored.get(current.revalidates_id) if current.revalidates_id is not None else None
+        transition = next_state(current, attempt.attempted, jitter=jitter, stored=confirmed)
         if isinstance(transition, Finish):
             del now_pending[current.id]
         elif isinstance(transition, Retry):
             now_pending[current.id] = replace(current, is_running=False, attempts=current.attempts + 1)
+        elif isinstance(transition, Again):
+            now_pending[current.id] = replace(current, is_running=False, revalidates_id=None)
         transitions.append(transition)
     return transitions
 
@@ -132,6 +160,12 @@ async def _retry(connection: Connection, retries: Sequence[Retry], *, now: datet
         await connection.execute(RETRY, [retry.id for retry in retries], [retry.delay_seconds for retry in retries], now)
 
 
+async def _ask_again(connection: Connection, transitions: Sequence[Transition], *, now: datetime | None) -> None:
+    again = [transition.id for transition in transitions if isinstance(transition, Again)]
+    if again:
+        await connection.execute(AGAIN, again, now)
+
+
 async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> Counter[str]:
     if not attempts:
         return Counter()
@@ -146,6 +180,8 @@ async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> Counte
         [attempted.outcome.response.status if attempted.outcome.response else None for attempted in rows],
         [attempted.started_at for attempted in rows],
         [attempted.finished_at for attempted in rows],
-        [attempted.outcome.evidence.model_dump_json() for attempted in rows],
+        [storable_json(presentable(attempted.outcome.evidence).model_dump_json()) for attempted in rows],
     )
+    new = {(row["fetch_id"], row["number"]) for row in inserted}
+    await write_audit(connection, [attempted for attempted in rows if (attempted.id, attempted.dispatch_seq) in new])
     return Counter(row["outcome"] for row in inserted)

@@ -1,10 +1,11 @@
-"""Fails fetches that were dispatched again and again without any outcome, so that a crash loop is visible and ends."""
+"""Fails fetches that were dispatched as often as they may be without any outcome: crash loops, and lost single attempts."""
 
 import structlog
 
 from store.database import Connection, Pool, in_transaction
-from store.fetches.finish import finish_fetches
+from store.fetches.finish import Finished, finish_fetches
 from store.fetches.lifecycle import abandon
+from store.handlers import note_finished
 from store.metrics import StoreMetrics
 from store.queries import query
 
@@ -28,14 +29,13 @@ class Abandoner:
 
     async def run_once(self) -> float:
         """Finish one batch as `failed: abandoned`; rests when there are no more."""
-        count = await in_transaction(self._pool, self._abandon)
+        count, finished = await in_transaction(self._pool, self._abandon)
         if count:
-            self._metrics.finished.labels(status="failed").inc(count)
+            note_finished(self._metrics, finished)
             log.warning("fetches abandoned", fetches=count, dispatches=self._after_dispatches)
         return 0 if count == BATCH_FETCHES else REST_SECONDS
 
-    async def _abandon(self, connection: Connection) -> int:
+    async def _abandon(self, connection: Connection) -> tuple[int, Finished]:
         rows = await connection.fetch(FIND, self._after_dispatches, BATCH_FETCHES, None)
-        finishes = [abandon(row["id"], dispatches=self._after_dispatches) for row in rows]
-        await finish_fetches(connection, finishes, source=self._source, now=None)
-        return len(finishes)
+        finishes = [abandon(row["id"], dispatches=row["unanswered"], at_most_once=row["at_most_once"]) for row in rows]
+        return len(finishes), await finish_fetches(connection, finishes, source=self._source, now=None)

@@ -1,23 +1,26 @@
 -- The ledger: what was accepted and what became of it.
 
 -- name: fetches_accept
--- New fetches enter the ledger, the queue and the count in one statement; ids already known change nothing.
+-- New fetches enter the ledger, the queue and the count in one statement; ids already known change nothing. One with a leader
+-- waits for it, $12 seconds at most.
 WITH given AS (
     SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::real[], $7::real[])
-        AS given (id, host, request, traceparent, accepted_at, timeout_seconds, delay_seconds)
+    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::real[], $7::real[], $8::boolean[],
+                $9::bytea[], $10::bytea[], $11::uuid[])
+        AS given (id, host, request, traceparent, accepted_at, timeout_seconds, delay_seconds, at_most_once, sharing_key,
+                  coalesce_key, leader_id)
 ), accepted AS (
     INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at)
-    SELECT id, host, request, traceparent, accepted_at, coalesce($8::timestamptz, now())
+    SELECT id, host, request, traceparent, accepted_at, coalesce($13::timestamptz, now())
     FROM given
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), queued AS (
-    INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds)
+    INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds, at_most_once, sharing_key, coalesce_key, leader_id)
     SELECT given.id, given.host,
-           coalesce($8::timestamptz, now()) + make_interval(secs => given.delay_seconds),
+           coalesce($13::timestamptz, now()) + make_interval(secs => CASE WHEN given.leader_id IS NULL THEN given.delay_seconds ELSE $12::real END),
            CASE WHEN given.delay_seconds > 0 THEN 'delay' ELSE 'queue' END,
-           given.timeout_seconds
+           given.timeout_seconds, given.at_most_once, given.sharing_key, given.coalesce_key, given.leader_id
     FROM given
     JOIN accepted USING (id)
 ), counted AS (
@@ -38,22 +41,37 @@ FROM fetches
 WHERE id = ANY($1::uuid[]);
 
 -- name: fetches_finish
--- Fetches reach a terminal status, leave the queue and are counted. A fetch that already is terminal stays as it is.
+-- Fetches reach a terminal status, leave the queue and are counted. A fetch that already is terminal stays as it is. One that
+-- may lead others is told apart. No clock of a worker runs ahead of ours.
 WITH given AS (
     SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::jsonb[], $5::text[], $6::text[], $7::bytea[], $8::text[], $9::text[])
-        AS given (id, status, response_status, response_headers, media_type, final_url, content_digest, error_type, error_detail)
+    FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::jsonb[], $5::text[], $6::text[], $7::bytea[], $8::text[], $9::text[],
+                $10::text[], $11::text[], $12::text[], $13::text[], $14::jsonb[], $15::timestamptz[], $16::bytea[], $17::text[],
+                $18::uuid[], $19::float8[])
+        AS given (id, status, response_status, response_headers, media_type, final_url, content_digest, error_type, error_detail,
+                  detected_media_type, charset, charset_source, coding, redirects, fetched_at, sharing_key, served_by_kind,
+                  served_by_id, served_by_age_seconds)
 ), finished AS (
     UPDATE fetches
     SET status = given.status,
-        finished_at = coalesce($10::timestamptz, now()),
+        finished_at = coalesce($20::timestamptz, now()),
         response_status = given.response_status,
         response_headers = given.response_headers,
         media_type = given.media_type,
         final_url = given.final_url,
         content_digest = given.content_digest,
         error_type = given.error_type,
-        error_detail = given.error_detail
+        error_detail = given.error_detail,
+        detected_media_type = given.detected_media_type,
+        charset = given.charset,
+        charset_source = given.charset_source,
+        coding = given.coding,
+        redirects = given.redirects,
+        fetched_at = least(given.fetched_at, coalesce($20::timestamptz, now())),
+        sharing_key = given.sharing_key,
+        served_by_kind = given.served_by_kind,
+        served_by_id = given.served_by_id,
+        served_by_age_seconds = given.served_by_age_seconds
     FROM given
     WHERE fetches.id = given.id
       AND fetches.status = 'queued'
@@ -63,6 +81,7 @@ WITH given AS (
     DELETE FROM fetch_queue
     USING finished
     WHERE fetch_queue.id = finished.id
+    RETURNING fetch_queue.id, fetch_queue.coalesce_key IS NOT NULL AND fetch_queue.leader_id IS NULL AS may_lead
 ), counted AS (
     INSERT INTO fetch_counts AS counts (shard, name, fetches)
     SELECT pg_backend_pid() % 64, status, count(*)
@@ -72,7 +91,8 @@ WITH given AS (
     ON CONFLICT (shard, name) DO UPDATE
     SET fetches = counts.fetches + excluded.fetches
 )
-SELECT id, status, finished_at, url, response_status, error_type, traceparent
+SELECT id, status, finished_at, url, response_status, error_type, traceparent,
+       id = ANY(ARRAY(SELECT left_queue.id FROM left_queue WHERE may_lead)) AS may_lead
 FROM finished;
 
 -- name: fetches_read
@@ -83,17 +103,20 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
            WHEN queue.state = 'running' AND queue.run_at > coalesce($2::timestamptz, now()) THEN 'running'
            ELSE fetches.status
        END AS status,
-       fetches.accepted_at, fetches.finished_at, queue.waiting, queue.run_at,
+       fetches.accepted_at, fetches.finished_at, queue.run_at,
+       CASE WHEN queue.leader_id IS NOT NULL AND queue.state = 'queued' THEN 'coalesced' ELSE queue.waiting END AS waiting,
        queue.run_at > coalesce($2::timestamptz, now()) AS is_later,
        fetches.response_status, fetches.response_headers, fetches.media_type, fetches.final_url, fetches.content_digest,
-       contents.size_bytes, fetches.error_type, fetches.error_detail,
+       contents.size_bytes, fetches.error_type, fetches.error_detail, fetches.detected_media_type, fetches.charset,
+       fetches.charset_source, fetches.coding, fetches.redirects, fetches.served_by_kind, fetches.served_by_id,
+       fetches.served_by_age_seconds,
        (
            SELECT jsonb_agg(
                jsonb_build_object(
                    'number', attempts.number, 'outcome', attempts.outcome, 'error', attempts.error_type,
                    'status', attempts.response_status, 'started_at', attempts.started_at, 'finished_at', attempts.finished_at,
                    'seconds', extract(epoch FROM attempts.finished_at - attempts.started_at),
-                   'hops', jsonb_path_query_array(attempts.evidence, '$.hops[*].url')
+                   'evidence', attempts.evidence - 'received'
                )
                ORDER BY attempts.number
            )
@@ -118,4 +141,4 @@ SELECT *
 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::timestamptz[], $8::timestamptz[],
             $9::jsonb[])
 ON CONFLICT (fetch_id, number) DO NOTHING
-RETURNING outcome;
+RETURNING fetch_id, number, outcome;

@@ -3,17 +3,20 @@
 -- name: queue_claim
 -- Lease what is due, oldest first, skipping rows that another dispatcher holds, and never more than $2 leased at once.
 -- A lease lasts the fetch's own timeout plus a margin, and longer after each dispatch that nobody answered, so that
--- busy workers are not mistaken for dead ones again and again.
+-- busy workers are not mistaken for dead ones again and again. What may be sent once only is given out once only. One that
+-- accepts an older response carries the newest stored one, to ask the origin whether it still holds; one that waited for
+-- another does so no longer.
 WITH leased AS (
     SELECT count(*) AS fetches
     FROM fetch_queue
     WHERE state = 'running'
       AND run_at > coalesce($5::timestamptz, now())
 ), due AS (
-    SELECT id, run_at
+    SELECT id, run_at, sharing_key, coalesce_key
     FROM fetch_queue
     WHERE run_at <= coalesce($5::timestamptz, now())
       AND unanswered < $3::integer
+      AND NOT (at_most_once AND unanswered > 0)
     ORDER BY run_at, id
     LIMIT greatest(0, least($1::bigint, $2::bigint - (SELECT fetches FROM leased)))
     FOR UPDATE SKIP LOCKED
@@ -25,28 +28,41 @@ WITH leased AS (
             + make_interval(secs => (queue.timeout_seconds + $4::real) * (1 + queue.unanswered)),
         dispatched_at = coalesce($5::timestamptz, now()),
         dispatch_seq = queue.dispatch_seq + 1,
-        unanswered = queue.unanswered + 1
+        unanswered = queue.unanswered + 1,
+        leader_id = NULL,
+        revalidates_id = stored.id
     FROM due
+    LEFT JOIN LATERAL (
+        SELECT fetches.id, fetches.response_headers, fetches.content_digest
+        FROM fetches
+        WHERE fetches.sharing_key = due.sharing_key
+        ORDER BY fetches.fetched_at DESC
+        LIMIT 1
+    ) AS stored ON due.coalesce_key IS NOT NULL
     WHERE queue.id = due.id
     RETURNING queue.id, queue.dispatch_seq, queue.unanswered, queue.run_at AS lease_ends_at,
-              extract(epoch FROM coalesce($5::timestamptz, now()) - due.run_at)::float8 AS waited_seconds
+              extract(epoch FROM coalesce($5::timestamptz, now()) - due.run_at)::float8 AS waited_seconds,
+              stored.id AS stored_id, stored.response_headers AS stored_headers, stored.content_digest AS stored_digest
 )
 SELECT claimed.id, claimed.dispatch_seq, claimed.unanswered, claimed.lease_ends_at, claimed.waited_seconds,
-       fetches.request, fetches.traceparent
+       fetches.request, fetches.traceparent, claimed.stored_id, claimed.stored_headers, contents.size_bytes AS stored_bytes
 FROM claimed
 JOIN fetches ON fetches.id = claimed.id
+LEFT JOIN contents ON contents.digest = claimed.stored_digest
 ORDER BY claimed.id;
 
 -- name: queue_release
--- A dispatch that did not leave is taken back: due at once, and not counted as unanswered.
+-- A dispatch that did not leave is taken back: due at once, and not counted as unanswered. What may be sent once only is taken
+-- back only when nobody tried to send it ($3); otherwise it may have left.
 UPDATE fetch_queue AS queue
 SET state = 'queued',
-    run_at = coalesce($3::timestamptz, now()),
+    run_at = coalesce($4::timestamptz, now()),
     unanswered = queue.unanswered - 1
-FROM unnest($1::uuid[], $2::integer[]) AS given (id, dispatch_seq)
+FROM unnest($1::uuid[], $2::integer[], $3::boolean[]) AS given (id, dispatch_seq, was_tried)
 WHERE queue.id = given.id
   AND queue.dispatch_seq = given.dispatch_seq
-  AND queue.state = 'running';
+  AND queue.state = 'running'
+  AND NOT (queue.at_most_once AND given.was_tried);
 
 -- name: queue_end_leases
 -- The broker was wiped: every command sent before $1 may be gone, so its lease ends now.
@@ -58,7 +74,7 @@ WHERE state = 'running'
 
 -- name: queue_lock_pending
 -- Lock what `record` is about to change, in id order so that two recorders cannot deadlock.
-SELECT queue.id, queue.state, queue.dispatch_seq, queue.attempts,
+SELECT queue.id, queue.state, queue.dispatch_seq, queue.attempts, queue.at_most_once, queue.sharing_key, queue.revalidates_id,
        (fetches.request -> 'retries' ->> 'max')::integer AS retries_max,
        (fetches.request -> 'retries' ->> 'backoff_seconds')::float8 AS backoff_seconds
 FROM fetch_queue AS queue
@@ -78,13 +94,24 @@ SET state = 'queued',
 FROM unnest($1::uuid[], $2::float8[]) AS given (id, delay_seconds)
 WHERE queue.id = given.id;
 
+-- name: queue_again
+-- The stored response that a conditional attempt was about is gone: ask once more, at once, and count nothing.
+UPDATE fetch_queue
+SET state = 'queued',
+    waiting = 'queue',
+    run_at = coalesce($2::timestamptz, now()),
+    unanswered = 0,
+    revalidates_id = NULL
+WHERE id = ANY($1::uuid[]);
+
 -- name: queue_find_abandoned
--- Fetches dispatched $1 times without an answer, whose last lease has ended.
-SELECT id
+-- Fetches dispatched $1 times, or once if that is all they may be, without an answer, whose last lease has ended.
+SELECT id, unanswered, at_most_once
 FROM fetch_queue
-WHERE run_at <= coalesce($3::timestamptz, now())
-  AND unanswered >= $1::integer
-ORDER BY run_at, id
+WHERE state = 'running'
+  AND run_at <= coalesce($3::timestamptz, now())
+  AND (unanswered >= $1::integer OR at_most_once)
+ORDER BY run_at
 LIMIT $2::bigint
 FOR UPDATE SKIP LOCKED;
 

@@ -31,14 +31,32 @@ CREATE TABLE fetches (
     content_digest   bytea,
     error_type       text,
     error_detail     text,
+    detected_media_type   text,
+    charset               text,
+    charset_source        text,
+    coding                text,
+    redirects             jsonb,
+    fetched_at            timestamptz,
+    sharing_key           bytea,
+    served_by_kind        text,
+    served_by_id          uuid,
+    served_by_age_seconds double precision,
     CONSTRAINT fetches_pkey PRIMARY KEY (id),
     CONSTRAINT fetches_content_digest_fkey FOREIGN KEY (content_digest) REFERENCES contents (digest),
     CONSTRAINT fetches_status_is_known CHECK (status IN ('queued', 'succeeded', 'failed', 'cancelled', 'expired')),
     CONSTRAINT fetches_terminal_is_finished CHECK ((status = 'queued') = (finished_at IS NULL)),
     CONSTRAINT fetches_succeeded_has_response CHECK ((status = 'succeeded') = (response_status IS NOT NULL)),
     CONSTRAINT fetches_failed_has_error CHECK ((status = 'failed') = (error_type IS NOT NULL)),
-    CONSTRAINT fetches_content_needs_response CHECK (content_digest IS NULL OR response_status IS NOT NULL)
+    CONSTRAINT fetches_content_needs_response CHECK (content_digest IS NULL OR response_status IS NOT NULL),
+    CONSTRAINT fetches_sharing_key_needs_response CHECK (sharing_key IS NULL OR (response_status IS NOT NULL AND fetched_at IS NOT NULL)),
+    CONSTRAINT fetches_served_by_is_whole CHECK (
+        (served_by_kind IS NULL) = (served_by_id IS NULL) AND (served_by_kind IS NULL) = (served_by_age_seconds IS NULL)
+    ),
+    CONSTRAINT fetches_served_by_kind_is_known CHECK (served_by_kind IN ('cache', 'coalesced', 'not_modified'))
 );
+
+-- fetched_at is when the origin said what the fetch ended with. sharing_key is there only where the response may answer others.
+CREATE INDEX fetches_reusable ON fetches (sharing_key, fetched_at DESC) WHERE sharing_key IS NOT NULL;
 
 CREATE TABLE attempts (
     fetch_id        uuid        NOT NULL,
@@ -67,6 +85,11 @@ CREATE TABLE fetch_queue (
     attempts        integer     NOT NULL DEFAULT 0,
     timeout_seconds real        NOT NULL,
     dispatched_at   timestamptz,
+    at_most_once    boolean     NOT NULL DEFAULT false,
+    sharing_key     bytea,
+    coalesce_key    bytea,
+    leader_id       uuid,
+    revalidates_id  uuid,
     CONSTRAINT fetch_queue_pkey PRIMARY KEY (id),
     CONSTRAINT fetch_queue_id_fkey FOREIGN KEY (id) REFERENCES fetches (id) ON DELETE CASCADE,
     CONSTRAINT fetch_queue_state_is_known CHECK (state IN ('queued', 'running')),
@@ -77,6 +100,16 @@ CREATE TABLE fetch_queue (
 
 CREATE INDEX fetch_queue_due ON fetch_queue (run_at, id);
 CREATE INDEX fetch_queue_leased ON fetch_queue (run_at) WHERE state = 'running';
+
+-- Fetches with one coalesce_key ask for the same, and accept a response of some age: those with a leader_id wait for that one.
+CREATE INDEX fetch_queue_leaders ON fetch_queue (coalesce_key, id) WHERE coalesce_key IS NOT NULL AND leader_id IS NULL;
+CREATE INDEX fetch_queue_followers ON fetch_queue (leader_id, id) WHERE leader_id IS NOT NULL;
+
+-- Leaders that finished with more followers than one transaction may finish; empty but for moments.
+CREATE TABLE finished_leaders (
+    id uuid NOT NULL,
+    CONSTRAINT finished_leaders_pkey PRIMARY KEY (id)
+);
 
 -- Events committed with the change that caused them; the relay sends and deletes them.
 CREATE TABLE outbox (
@@ -108,3 +141,30 @@ CREATE TABLE fetch_counts (
     CONSTRAINT fetch_counts_pkey PRIMARY KEY (shard, name),
     CONSTRAINT fetch_counts_name_is_known CHECK (name IN ('accepted', 'succeeded', 'failed', 'cancelled', 'expired'))
 ) WITH (fillfactor = 50);
+
+-- What origins say about robots, shared by all fetchers (RFC 9309); pruned some time after it expired.
+CREATE TABLE robots_files (
+    origin       text        NOT NULL,
+    availability text        NOT NULL,
+    status       integer,
+    body         bytea       NOT NULL,
+    fetched_at   timestamptz NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    CONSTRAINT robots_files_pkey PRIMARY KEY (origin),
+    CONSTRAINT robots_files_availability_is_known CHECK (availability IN ('found', 'unavailable', 'unreachable'))
+);
+
+CREATE INDEX robots_files_expiring ON robots_files (expires_at);
+
+-- Targets that were refused, with the addresses that nobody is shown. The store's role may insert and select, and nothing else.
+CREATE TABLE audit_log (
+    id         bigint      GENERATED ALWAYS AS IDENTITY,
+    at         timestamptz NOT NULL,
+    fetch_id   uuid        NOT NULL,
+    attempt    integer     NOT NULL,
+    host       text        NOT NULL,
+    verdict    text        NOT NULL,
+    addresses  text[]      NOT NULL,
+    peer       text,
+    CONSTRAINT audit_log_pkey PRIMARY KEY (id)
+);

@@ -1,0 +1,45 @@
+"""What each kind of remote party may be: three policies, three types, so that none can stand in for another.
+
+Values only; `addresses` judges by them. An exemption for one kind never opens another.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+WEB_PORTS = frozenset({80, 443})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressPolicy:
+    """What judgements need to know of any policy. Never used as it is: say which kind you mean.
+
+    `ports` may be dialled on public addresses, None means any. `unsafe_networks` may be dialled on any port although they are
+    not public.
+    """
+
+    ports: frozenset[int] | None = WEB_PORTS
+    unsafe_networks: tuple[Network, ...] = ()
+
+    def __post_init__(self) -> None:
+        if type(self) is EgressPolicy:
+            raise TypeError("say which kind of policy: TargetPolicy, CallbackPolicy or ProxyPolicy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPolicy(EgressPolicy):
+    """What callers may have fetched: pages, their redirects and their robots.txt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackPolicy(EgressPolicy):
+    """Where deliveries may go: endpoints that callers registered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyPolicy(EgressPolicy):
+    """Where an outgoing proxy may be. It listens where its operator likes, so any port will do."""
+
+    ports: frozenset[int] | None = None

@@ -1,0 +1,53 @@
+"""When a leader is finished, those that waited for it end as it did, in the same transaction, a bounded set at a time.
+
+What is left over is noted in `finished_leaders` and goes on in `maintenance/follower_finisher.py`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from common.contracts.views import ServedByKind
+
+from store.database import Connection
+from store.fetches.lifecycle import Finish, tell_again
+from store.fetches.stored import read_stored
+from store.queries import query
+
+LOCK = query("followers_lock")
+RELEASE = query("followers_release")
+NOTE = query("finished_leaders_insert")
+NOW = query("queue_now")
+
+FOLLOWERS_AT_ONCE = 500
+"""Followers that end in the transaction that finished their leader, at most."""
+
+
+async def share_outcomes(connection: Connection, leader_ids: Sequence[UUID], *, now: datetime | None) -> list[Finish]:
+    """How one set of the followers of finished leaders ends; the caller finishes them in the same transaction.
+
+    A follower for whom the leader's outcome is older than it accepts goes its own way at once.
+    """
+    rows = await connection.fetch(LOCK, list(leader_ids), FOLLOWERS_AT_ONCE)
+    if not rows:
+        return []
+    told_at: datetime = now or await connection.fetchval(NOW)
+    stored = await read_stored(connection, sorted({row["leader_id"] for row in rows}))
+    finishes: list[Finish] = []
+    alone: list[UUID] = []
+    for row in rows:
+        outcome = stored.get(row["leader_id"])
+        oldest = row["accepted_at"] - timedelta(seconds=row["max_age_seconds"])
+        if outcome is None or outcome.fetched_at < oldest:
+            alone.append(row["id"])
+            continue
+        age_seconds = (told_at - outcome.fetched_at).total_seconds()
+        finishes.append(tell_again(row["id"], outcome, kind=ServedByKind.COALESCED, age_seconds=age_seconds))
+    if alone:
+        await connection.execute(RELEASE, alone, now)
+    return finishes
+
+
+async def note_leftovers(connection: Connection, leader_ids: Sequence[UUID]) -> None:
+    """Remember finished leaders that still have followers."""
+    await connection.execute(NOTE, sorted(leader_ids))

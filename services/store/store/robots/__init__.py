@@ -1,0 +1,1 @@
+"""robots.txt files, kept for all fetchers."""

@@ -1,0 +1,8 @@
+-- What was refused, for operators. Nothing here is ever changed or deleted by the store.
+
+-- name: audit_insert
+-- Note refused targets, with the addresses that are shown to nobody (comma-separated here).
+INSERT INTO audit_log (at, fetch_id, attempt, host, verdict, addresses, peer)
+SELECT at, fetch_id, attempt, host, verdict, string_to_array(addresses, ','), peer
+FROM unnest($1::timestamptz[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS given (at, fetch_id, attempt, host, verdict, addresses, peer);

@@ -1,0 +1,220 @@
+"""What the guard costs: attempts a second over a bare aiohttp session, the same session guarded, and our client, in one run.
+
+All make whole attempts as a worker does (`perform`: exchange, body, facts, digest, compression), from the same origin, a process
+of its own on loopback, for one new URL after another; their rounds take turns. What counts is attempts for a second of this
+process's CPU in the best rounds, so that other work on the machine does not. "Guarded" adds to "bare" all judgements of the
+guard: URL, name, addresses, dial, peer. "Client" is what runs in production, and does more than guard: it meters bytes, keeps
+time budgets, follows redirects by hand and writes the evidence. Arguments: `--rounds N`, `--seconds S` a round, `--size BYTES`,
+`--fresh` (a new connection for each exchange), `--limit RATIO` (exit 1 when the guarded one is below it).
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import socket
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from ipaddress import ip_network
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import uvloop
+from common.clock import utc_now
+from common.contracts.fetches import FetchRequest, PerformFetch, ResponseHead
+from common.urls import UrlRefusal, read_url
+from fetcher.egress.addresses import judge_before_lookup
+from fetcher.egress.budgets import Budgets
+from fetcher.egress.client import EgressClient, Exchange
+from fetcher.egress.dial import guarded_connector, guarded_request_class, verifying_tls
+from fetcher.egress.evidence import CURRENT_HOP, HopRecord
+from fetcher.egress.policies import TargetPolicy
+from fetcher.egress.resolver import GuardedResolver
+from fetcher.perform import perform
+from yarl import URL
+
+CONCURRENCY = 32
+NAME = "localhost"
+POLICY = TargetPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),))
+HEADERS = {"User-Agent": "bench/1", "Accept-Encoding": "gzip, deflate, br, zstd"}
+SESSION: Any = {"auto_decompress": False}
+FETCH_ID, LEASE = UUID(int=7), timedelta(seconds=60)
+Work = Callable[[], Awaitable[None]]
+
+
+class _Origin(asyncio.Protocol):
+    """Answers every request head with the same response: as little work as an origin can have."""
+
+    response = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport, self.pending = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.pending += data
+        while b"\r\n\r\n" in self.pending:
+            head, _, self.pending = self.pending.partition(b"\r\n\r\n")
+            self.transport.write(self.response)
+            if b"connection: close" in head.lower():
+                self.transport.close()
+
+
+def _serve(listener: socket.socket, size: int) -> None:
+    async def run() -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {size}\r\n\r\n"
+        page = b"".join(b"<p>Line %d of a page of text, which compresses as such pages do.</p>\n" % n for n in range(size // 60))
+        _Origin.response = head.encode() + page[:size].ljust(size)
+        server = await asyncio.get_running_loop().create_server(_Origin, sock=listener)
+        await server.serve_forever()
+
+    uvloop.run(run())
+
+
+async def _rate(exchange: Work, *, seconds: float) -> float:
+    """Exchanges for a second of CPU, CONCURRENCY of them at a time."""
+    ends_at, count = time.monotonic() + seconds, 0
+
+    async def work() -> None:
+        nonlocal count
+        while time.monotonic() < ends_at:
+            await exchange()
+            count += 1
+
+    started_at = time.process_time()
+    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
+    return count / (time.process_time() - started_at)
+
+
+async def _lookup(_name: str) -> list[str]:
+    return ["127.0.0.1"]
+
+
+class _Resolver(aiohttp.abc.AbstractResolver):
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[aiohttp.abc.ResolveResult]:
+        return [aiohttp.abc.ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+class _BareClient:
+    """A session as aiohttp makes it, behind the one method of our client that an attempt calls."""
+
+    budgets = Budgets()
+
+    def __init__(self, *, is_fresh: bool) -> None:
+        self._session = self._open(is_fresh=is_fresh)
+
+    def _open(self, *, is_fresh: bool) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(resolver=_Resolver(), use_dns_cache=False, limit=0, force_close=is_fresh)
+        return aiohttp.ClientSession(connector=connector, **SESSION)
+
+    @asynccontextmanager
+    async def exchange(self, request: FetchRequest, **_: Any) -> AsyncIterator[Exchange]:
+        async with self._session.request(
+            request.method, self._admit(request.url), headers=HEADERS, allow_redirects=False
+        ) as response:
+            head = ResponseHead(status=response.status, headers=tuple(response.headers.items()), final_url=request.url)
+            yield Exchange(head=head, coding="", length=response.content_length, chunks=response.content.iter_any())
+
+    def _admit(self, url: str) -> str | URL:
+        return url
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class _GuardedClient(_BareClient):
+    """The same with the guard: the URL is read, and every name, address, dial and peer is judged."""
+
+    def _open(self, *, is_fresh: bool) -> aiohttp.ClientSession:
+        connector = guarded_connector(
+            POLICY,
+            resolver=GuardedResolver(POLICY, lookup=_lookup),
+            open_socket=socket.socket,
+            tls=verifying_tls(),
+            connect_seconds=5,
+            keepalive_seconds=None if is_fresh else 15,
+        )
+        return aiohttp.ClientSession(connector=connector, request_class=guarded_request_class(connector), **SESSION)
+
+    def _admit(self, url: str) -> str | URL:
+        target = read_url(url)
+        if isinstance(target, UrlRefusal) or judge_before_lookup(target.name, target.port, policy=POLICY) is not None:
+            raise ValueError("the bench asks for what is allowed")
+        CURRENT_HOP.set(HopRecord(url=target.url))
+        return URL(target.url, encoded=True)
+
+
+class _Contestants:
+    """The ways to make one attempt, each with a URL of its own."""
+
+    def __init__(self, base: str, *, is_fresh: bool) -> None:
+        self._urls = (f"{base}/page/{number}" for number in count())
+        self._method: Any = "POST" if is_fresh else "GET"  # the client gives a POST a connection of its own
+        self._clients: dict[str, Any] = {
+            "bare": _BareClient(is_fresh=is_fresh),
+            "guarded": _GuardedClient(is_fresh=is_fresh),
+            "client": EgressClient(POLICY, user_agent="bench/1", lookup=_lookup),
+        }
+
+    async def attempt(self, kind: str) -> None:
+        request = FetchRequest(url=next(self._urls), method=self._method)
+        command = PerformFetch(id=FETCH_ID, dispatch_seq=1, lease_ends_at=utc_now() + LEASE, request=request)
+        attempted = await perform(command, client=self._clients[kind])
+        if attempted.outcome.response is None:
+            raise RuntimeError(attempted.outcome.error)
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+
+async def _compare(base: str, *, rounds: int, seconds: float, is_fresh: bool) -> float:
+    """The ratio of guarded to bare attempts in the best rounds of each: other work on the machine only ever slows."""
+    contestants = _Contestants(base, is_fresh=is_fresh)
+    order = ["bare", "guarded", "client"]
+    rates: dict[str, list[float]] = {kind: [] for kind in order}
+    for number in range(rounds + 1):
+        for kind in order:
+            rate = await _rate(partial(contestants.attempt, kind), seconds=seconds)
+            rates[kind] += [rate] if number else []  # the first round is to warm up
+        order.append(order.pop(0))
+    best = {kind: statistics.mean(sorted(figures)[-3:]) for kind, figures in rates.items()}
+    ratio = {kind: best[kind] / best["bare"] for kind in order}
+    print("attempts, best three rounds:", ", ".join(f"{kind} {best[kind]:.0f}/s" for kind in rates))
+    print(f"guarded/bare {ratio['guarded']:.3f}, so the guard costs {100 * (1 - ratio['guarded']):.1f} %")
+    print(f"client/bare {ratio['client']:.3f}, with metering, budgets and evidence")
+    await contestants.close()
+    return ratio["guarded"]
+
+
+def main() -> None:
+    """Start the origin, compare, stop it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--size", type=int, default=16 * 1024)
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--limit", type=float, default=0.0)
+    arguments = parser.parse_args()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    origin = multiprocessing.get_context("fork").Process(target=_serve, args=(listener, arguments.size), daemon=True)
+    origin.start()
+    base = f"http://{NAME}:{listener.getsockname()[1]}"
+    try:
+        ratio = uvloop.run(_compare(base, rounds=arguments.rounds, seconds=arguments.seconds, is_fresh=arguments.fresh))
+    finally:
+        origin.terminate()
+        origin.join()
+    sys.exit(int(ratio < arguments.limit))
+
+
+if __name__ == "__main__":
+    main()
