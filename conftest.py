@@ -3,6 +3,7 @@
 Leaves nothing behind: name a folder with --basetemp to keep what the tests wrote.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -61,6 +62,12 @@ async def _empty(url: str) -> AsyncIterator[Redis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def measured() -> dict[str, str]:
+    """What a process of ours must have in its environment so that `make coverage` sees what it runs; else nothing."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 
 
 @pytest.fixture(scope="session")
