@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from common.chassis.settings import ServiceSettings
+from common.chassis.settings import ProcessSettings
 from fetcher.process import CLOSE_TIMEOUT_SECONDS
 from fetcher.settings import FetcherSettings
 from gateway.settings import GatewaySettings
 from pydantic import SecretStr, ValidationError
-from store.settings import StoreSettings
+from store.settings import MigrationSettings, StoreSettings
 
-SETTINGS: dict[str, type[ServiceSettings]] = {"store": StoreSettings, "fetcher": FetcherSettings, "gateway": GatewaySettings}
+SETTINGS: dict[str, type[ProcessSettings]] = {
+    "store": StoreSettings, "fetcher": FetcherSettings, "gateway": GatewaySettings, "migrate": MigrationSettings,
+}  # fmt: skip
+IMAGE_OF = {"migrate": "store"}
 PORT_NAMES = {"FETCHWORK_METRICS_PORT": "operations", "FETCHWORK_PORT": "api", "FETCHWORK_STORE_PORT": "api"}
 BUILD_VARIABLE = "FETCHWORK_REVISION"
 
@@ -43,7 +46,7 @@ class Facts:
 
 def facts_of(repository: Path, name: str) -> Facts:
     """The facts of the service of that name."""
-    dockerfile = (repository / "services" / name / "Dockerfile").read_text(encoding="utf-8")
+    dockerfile = (repository / "services" / IMAGE_OF.get(name, name) / "Dockerfile").read_text(encoding="utf-8")
     fields = SETTINGS[name].model_fields
     given = {name: value for name, value in re.findall(r"\b(FETCHWORK_\w+)=([^\s$]+)", dockerfile) if name != BUILD_VARIABLE}
     variables = {f"FETCHWORK_{field.upper()}": info for field, info in fields.items()}
@@ -69,7 +72,7 @@ def _ports(given: Mapping[str, str]) -> dict[str, int]:
 def _stop_seconds(repository: Path, name: str) -> float:
     """The longest of what the containers of compose are given and, for the fetcher, what its code may take."""
     compose = yaml.safe_load((repository / "docker-compose.yml").read_text(encoding="utf-8"))
-    given = re.fullmatch(r"(\d+)s", compose["services"][name]["stop_grace_period"])
+    given = re.fullmatch(r"(\d+)s", compose["services"][IMAGE_OF.get(name, name)]["stop_grace_period"])
     assert given, f"{name}: this test reads seconds only"
     drain = FetcherSettings.model_fields["fetcher_drain_seconds"].default if name == "fetcher" else 0
     return max(float(given[1]), drain + CLOSE_TIMEOUT_SECONDS)

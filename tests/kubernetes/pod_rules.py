@@ -8,19 +8,17 @@ from typing import Any
 
 from catalog import load_catalog
 from common.chassis.operations_port import TICK_TIMEOUT_SECONDS
-from facts import Facts
+from facts import IMAGE_OF, Facts
 from kustomize_reader import Manifest, Manifests
 
 Rule = Callable[[Manifests, Mapping[str, Facts]], list[str]]
 
 NAME = "app.kubernetes.io/name"
-SERVICE_OF = {"migrate": "store"}
 WORKLOAD_KINDS = ("Deployment", "Job", "CronJob", "StatefulSet", "DaemonSet", "Pod", "ReplicaSet")
 HOST_DOORS = ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace")
 MOUNTS = {"/tmp": "tmp", "/run/secrets": "secrets"}
 AMOUNTS = {"cpu", "memory", "ephemeral-storage"}
 PROBES = {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
-NOT_GIVEN = "not-given"
 STORE_URL = "http://store:{port}"
 START_SECONDS = 30
 
@@ -53,7 +51,7 @@ def workloads_are_known(manifests: Manifests, facts: Mapping[str, Facts]) -> lis
     found = {f"{workload['kind']}/{name}" for name, workload in workloads(manifests)}
     problems = [] if found == {*(f"Deployment/{name}" for name in facts), "Job/migrate"} else [f"there are {sorted(found)}"]
     problems += [f"{name}: not one container" for name, pod in pods(manifests) if len(pod["containers"]) != 1]
-    wanted = {name: f"fetchwork/{SERVICE_OF.get(name, name)}:local" for name, _ in pods(manifests)}
+    wanted = {name: f"fetchwork/{IMAGE_OF.get(name, name)}:local" for name, _ in pods(manifests)}
     return problems + [f"{name}: {each['image']}" for name, each in containers(manifests) if each["image"] != wanted[name]]
 
 
@@ -61,7 +59,7 @@ def users_are_the_images_own(manifests: Manifests, facts: Mapping[str, Facts]) -
     """Never root, and the number that the image names; so no container may say otherwise."""
     problems = []
     for name, pod in pods(manifests):
-        user = facts[SERVICE_OF.get(name, name)].user
+        user = facts[name].user
         context = pod.get("securityContext", {})
         wanted = {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user}
         problems += [f"{name}: {key} is not {value}" for key, value in wanted.items() if context.get(key) != value]
@@ -142,9 +140,9 @@ def secrets_are_own_files(manifests: Manifests, facts: Mapping[str, Facts]) -> l
         mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
         if not mounts.get("/run/secrets", {}).get("readOnly") or mounts["/run/secrets"]["name"] != "secrets":
             problems.append(f"{name}: secrets are not where settings look, or can be written")
-        secrets = facts[SERVICE_OF.get(name, name)].secrets
+        secrets = facts[name].secrets
         for variable in container.get("env", []):
-            if "value" not in variable or (variable["name"] in secrets and NOT_GIVEN not in variable["value"]):
+            if "value" not in variable or variable["name"] in secrets:
                 problems.append(f"{name}: {variable['name']} is a variable")
         problems += [f"{name}: variables from elsewhere"] if "envFrom" in container else []
     return problems
@@ -156,7 +154,7 @@ def settings_are_known(manifests: Manifests, facts: Mapping[str, Facts]) -> list
         f"{name}: {variable['name']} is no setting"
         for name, container in containers(manifests)
         for variable in container.get("env", [])
-        if variable["name"] not in facts[SERVICE_OF.get(name, name)].settings
+        if variable["name"] not in facts[name].settings
     ]
 
 
@@ -166,7 +164,7 @@ def pods_could_start(manifests: Manifests, facts: Mapping[str, Facts]) -> list[s
     released = [workload for service in load_catalog().services for workload in (service.workload, service.migration) if workload]
     handed = {workload.name: workload.secret for workload in released}
     for name, container in containers(manifests):
-        service = facts[SERVICE_OF.get(name, name)]
+        service = facts[name]
         variables = {variable["name"]: variable.get("value", "") for variable in container.get("env", [])}
         secrets = {f"FETCHWORK_{setting}": f"{setting} of sixteen letters" for setting in handed[name]}
         problems += [f"{name}: {fault}" for fault in service.faults(secrets | variables)]

@@ -149,7 +149,7 @@ POD_BREAKS: list[tuple[Rule, str, Break]] = [
     (rules.pods_could_start, "no store to read from", _in_container("gateway", env=[])),
     (rules.pods_could_start, "another store", _in_container("fetcher", env=[{"name": STORE_URL, "value": "http://store:8000"}])),
     (rules.pods_could_start, "a wrong word", _variable("store", "FETCHWORK_LOG_LEVEL", "loud")),
-    (rules.pods_could_start, "settings that migrating asks for", _in_container("migrate", env=[])),
+    (rules.settings_are_known, "one that migrating has no use for", _variable("migrate", "FETCHWORK_STORE_PORT", "8001")),
     (rules.ports_are_the_images_own, "another port",
      _in_container("store", ports=[{"name": "api", "containerPort": 8000}, {"name": "operations", "containerPort": 9103}])),
     (rules.ports_are_the_images_own, "a name that is not there",
