@@ -3,11 +3,14 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 PACKAGES := libs services deploy
+# Kustomizations and the resources of KEDA and of the Prometheus operator are in no schema; tests/kubernetes reads them.
+MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
+	'^kind: (Kustomization|Component|ScaledObject|PodMonitor)$$' deploy/kubernetes --include='*.yaml')
 # Named after the folder, so that a moved checkout sets itself up again.
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
-.PHONY: help setup up down test lint types security audit images compose-up compose-down test-containers \
-	plan coverage worker-start worker-log worker-stop archive sbom release docs lock bench clean
+.PHONY: help setup up down test lint style types workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
+	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,18 +31,28 @@ down: setup ## Stop what `up` left running
 test: setup ## Run every test, on real Postgres, Redis and Celery
 	$(BIN)/python -m pytest
 
-lint: setup types ## Check style, imports, types, generated files, workflows, Dockerfiles and manifests
+lint: style types workflows dockerfiles kubernetes ## Check everything below that can be read without running it
+
+style: setup ## Check style, imports and generated files
 	$(BIN)/flake8 $(PACKAGES) tests docs conftest.py
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/yamllint --strict .github deploy docker-compose.yml .pre-commit-config.yaml .hadolint.yaml .yamllint.yaml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
-	$(BIN)/hadolint services/*/Dockerfile
 
 types: setup ## Check types
 	$(BIN)/mypy
+
+workflows: setup ## Check workflows and every YAML file
+	$(BIN)/yamllint --strict .github deploy docker-compose.yml .pre-commit-config.yaml .hadolint.yaml .yamllint.yaml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+
+dockerfiles: setup ## Check Dockerfiles and docker-compose.yml
+	$(BIN)/hadolint services/*/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+
+kubernetes: setup ## Check the manifests against the schemas of the oldest and the newest Kubernetes that we support
+	$(BIN)/kubernetes-validate --strict --quiet -k 1.30 $(MANIFESTS)
+	$(BIN)/kubernetes-validate --strict --quiet -k 1.37 $(MANIFESTS)
 
 security: setup ## Look for dangerous code and dangerous workflows
 	$(BIN)/bandit -c pyproject.toml --quiet --recursive $(PACKAGES)
@@ -58,13 +71,17 @@ compose-down: ## Stop the containers; their volumes stay
 	docker compose down
 
 test-containers: setup ## Run the tests over containers, which need a Docker engine
-	$(BIN)/python -m pytest tests/containers
+	$(BIN)/python -m pytest tests/containers tests/integration -k containers
 
 plan: ## Say which services need a new image, and why
 	@python3 deploy/pipeline/plan.py
 
+skew: setup ## Run each service's previous release beside the new ones of the others: make skew [PREVIOUS=commit]
+	FETCHWORK_SKEW_PREVIOUS="$(PREVIOUS)" $(BIN)/python -m pytest tests/skew
+
 coverage: setup ## Run every test and say what they covered
 	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 worker-start: setup ## Start a Celery worker in the background, for the pipeline's tests

@@ -3,7 +3,9 @@
 Leaves nothing behind: name a folder with --basetemp to keep what the tests wrote.
 """
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,7 +17,11 @@ from redis.asyncio import Redis
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One temporary folder for everything, unless one was asked for with --basetemp."""
+    """One temporary folder for everything, unless one was asked for with --basetemp; and interrupts that interrupt.
+
+    A shell has what it runs in the background ignore interrupts, and so would every process that a test starts and interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.basetemp is None:
         config.option.basetemp = tempfile.mkdtemp(prefix="fetchwork-tests-")
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
@@ -61,6 +67,12 @@ async def _empty(url: str) -> AsyncIterator[Redis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def measured() -> dict[str, str]:
+    """What a process of ours must have in its environment so that `make coverage` sees what it runs; else nothing."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,16 @@
-"""What the pipeline knows about the services: their files, the secret settings that each reads, and the order of deploys.
+"""What the pipeline knows about the services: their files, what a deploy puts on the cluster, and the order of deploys.
 
 Reads `services.json`. The order there is the order of deploys: the store first, since it brings the schema that others rely on.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 CATALOG_FILE = Path(__file__).with_name("services.json")
+MIGRATION = "migrate"
 
 
 class CatalogError(Exception):
@@ -16,12 +18,31 @@ class CatalogError(Exception):
 
 
 @dataclass(frozen=True)
+class Workload:
+    """What is applied in one go: a folder with a kustomization, and the secret `fetchwork-<name>` that its pods read.
+
+    `secret` has, for each setting in it, the variable of the deploy's environment that holds the value.
+    """
+
+    name: str
+    manifests: str
+    secret: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Service:
-    """One service: a change under `paths` asks for a new image; `settings` are the secrets that a deploy hands to it."""
+    """One service. A change under `paths` asks for a new image; a `migration` must have ended well before it rolls out."""
 
     name: str
     paths: tuple[str, ...]
-    settings: tuple[str, ...]
+    workload: Workload
+    migration: Workload | None = None
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Every variable that a deploy of this service is handed a secret in."""
+        before = self.migration.secret.values() if self.migration else ()
+        return (*self.workload.secret.values(), *before)
 
 
 @dataclass(frozen=True)
@@ -61,4 +82,16 @@ def load_catalog(file: Path = CATALOG_FILE) -> Catalog:
 def _service(name: str, entry: dict[str, Any]) -> Service:
     if not entry["paths"]:
         raise CatalogError(f"service {name!r} has no paths, so no change would ever reach it")
-    return Service(name=name, paths=tuple(entry["paths"]), settings=tuple(entry["settings"]))
+    migration = _workload(MIGRATION, entry["migration"]) if "migration" in entry else None
+    service = Service(name=name, paths=tuple(entry["paths"]), workload=_workload(name, entry), migration=migration)
+    for workload in filter(None, (service.workload, migration)):
+        if f"{workload.manifests}/" not in service.paths:
+            raise CatalogError(f"a change of {workload.manifests} would not release {name!r}, since its paths lack it")
+    return service
+
+
+def _workload(name: str, entry: dict[str, Any]) -> Workload:
+    """Settings are a list when each is handed over in the variable of its name, else each with its variable."""
+    settings = entry["settings"]
+    secret = dict(settings) if isinstance(settings, dict) else {setting: setting for setting in settings}
+    return Workload(name=name, manifests=entry["manifests"], secret=secret)

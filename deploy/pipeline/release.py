@@ -9,21 +9,18 @@ GITHUB_REPOSITORY, GITHUB_SHA and REGISTRY_NAMESPACE are needed by every step. S
 on by standard input or a private file, never on a command line.
 """
 
-import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from catalog import Service, load_catalog
+from cluster import ClusterError, Image, open_cluster, secret
 from image import archive_file, image_digest, sbom_file
 
 ISSUER = "https://token.actions.githubusercontent.com"
 STEP_TIMEOUT_SECONDS = 600
-ROLLOUT_TIMEOUT = "300s"
-CLUSTER_NAMESPACE = "fetchwork"
 
 
 class ReleaseError(Exception):
@@ -89,37 +86,6 @@ def tag_command(release: Release, tag: str) -> Command:
     return ["skopeo", "copy", "--preserve-digests", f"docker://{release.reference}", f"docker://{release.image}:{tag}"]
 
 
-def find_command(release: Release) -> Command:
-    """The names of this service's deployments."""
-    return ["kubectl", "get", "deployment", *_deployments(release), "--output", "name"]
-
-
-def rollout_commands(release: Release) -> list[Command]:
-    """This service's deployments, and no others, take the image by digest; waits until they run it."""
-    return [
-        ["kubectl", "set", "image", "deployment", *_deployments(release), f"*={release.reference}"],
-        ["kubectl", "rollout", "status", "deployment", *_deployments(release), f"--timeout={ROLLOUT_TIMEOUT}"],
-    ]
-
-
-def _deployments(release: Release) -> list[str]:
-    return ["--namespace", CLUSTER_NAMESPACE, "--selector", f"app.kubernetes.io/name={release.service.name}"]
-
-
-def secret_manifest(service: Service, environment: Mapping[str, str]) -> str:
-    """The service's settings as a Kubernetes secret; refuses a missing one by its name."""
-    missing = [name for name in service.settings if not environment.get(name)]
-    if missing:
-        raise ReleaseError(f"{service.name} cannot be deployed without the secrets {', '.join(missing)}")
-    document = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": f"fetchwork-{service.name}", "namespace": CLUSTER_NAMESPACE},
-        "stringData": {f"fetchwork_{name.lower()}": environment[name] for name in service.settings},
-    }
-    return json.dumps(document)
-
-
 def _provenance(release: Release, subject: str) -> Command:
     return [
         "gh", "attestation", "verify", subject, "--repo", release.repository,
@@ -132,14 +98,9 @@ def _workflow_identity(release: Release) -> str:
     return f"https://github.com/{release.repository}/.github/workflows/ci-cd.yml@refs/heads/main"
 
 
-def _run(command: Command, *, text: str | None = None, check: bool = True) -> int:
+def _run(command: Command, *, check: bool = True) -> int:
     print("+", " ".join(command), flush=True)
-    return subprocess.run(command, input=text, text=True, check=check, timeout=STEP_TIMEOUT_SECONDS).returncode
-
-
-def _ask(command: Command) -> str:
-    print("+", " ".join(command), flush=True)
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=STEP_TIMEOUT_SECONDS).stdout.strip()
+    return subprocess.run(command, check=check, timeout=STEP_TIMEOUT_SECONDS).returncode
 
 
 def _run_all(commands: list[Command]) -> None:
@@ -172,27 +133,24 @@ def deploy(release: Release) -> None:
 
     Without KUBECONFIG_CONTENT the release ends at the registry, and says so.
     """
-    manifest = secret_manifest(release.service, os.environ)
+    access = os.environ.pop("KUBECONFIG_CONTENT", "")  # so that no program inherits it
+    secrets = _secrets(release.service, os.environ)
     _run(tag_command(release, f"sha-{release.commit}"))
-    if access := os.environ.pop("KUBECONFIG_CONTENT", ""):
-        _roll_out(release, manifest=manifest, access=access)
+    if access:
+        image = Image(f"fetchwork/{release.service.name}", release.image, digest=release.digest, commit=release.commit)
+        with open_cluster(access) as cluster:
+            cluster.roll_out(release.service, image, secrets=secrets)
     else:
         print(f"{release.service.name}: published as {release.reference}; no cluster is configured, so nothing is rolled out")
     _run(tag_command(release, "main"))
 
 
-def _roll_out(release: Release, *, manifest: str, access: str) -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:  # readable by its owner only
-        file.write(access)
-        file.flush()
-        os.environ["KUBECONFIG"] = file.name
-        try:
-            if not _ask(find_command(release)):  # kubectl itself calls it a success when a selector finds nothing
-                raise ReleaseError(f"{release.service.name} has no deployment on the cluster yet; apply deploy/kubernetes first")
-            _run(["kubectl", "apply", "--server-side", "--filename", "-"], text=manifest)
-            _run_all(rollout_commands(release))
-        finally:
-            del os.environ["KUBECONFIG"]
+def _secrets(service: Service, environment: Mapping[str, str]) -> dict[str, str]:
+    """The secret of each workload by its name; refuses, by their names, variables that are missing."""
+    missing = [name for name in service.settings if not environment.get(name)]
+    if missing:
+        raise ReleaseError(f"{service.name} cannot be deployed without the secrets {', '.join(missing)}")
+    return {workload.name: secret(workload, environment) for workload in (service.workload, service.migration) if workload}
 
 
 def mark(release: Release) -> None:
@@ -227,7 +185,7 @@ def main() -> int:
         return 2
     try:
         STEPS[sys.argv[1]](release_from(os.environ, load_catalog().service(sys.argv[2])))
-    except (ReleaseError, subprocess.CalledProcessError) as error:
+    except (ReleaseError, ClusterError, subprocess.SubprocessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

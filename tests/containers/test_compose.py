@@ -20,10 +20,15 @@ CONFIG_TIMEOUT_SECONDS = 30
 @pytest.fixture(scope="session")
 def composed(repository: Path, compose: None) -> dict[str, Any]:
     """The compose file, resolved. Needs Docker's program with Compose, but no engine."""
+    return _resolved(repository)
+
+
+def _resolved(repository: Path, **variables: str) -> dict[str, Any]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FETCHWORK_", "COMPOSE_"))}
     answer = subprocess.run(
         ["docker", "compose", "config", "--format", "json"],
         cwd=repository,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("FETCHWORK_", "COMPOSE_"))},
+        env={**inherited, **variables},
         capture_output=True,
         text=True,
         timeout=CONFIG_TIMEOUT_SECONDS,
@@ -127,6 +132,15 @@ def test_servers_come_back_and_start_in_order(services: Services) -> None:
 def test_each_is_given_the_time_it_needs_to_stop(services: Services) -> None:
     given = {name: services[name]["stop_grace_period"] for name in OURS}
     assert given == {"gateway": "20s", "fetcher": "1m20s", "store": "30s"}
+
+
+@pytest.mark.parametrize("service", sorted(OURS))
+def test_one_service_can_run_from_another_image(repository: Path, services: Services, service: str) -> None:
+    """Never the migrations of an earlier store: whoever runs, the schema is the newest."""
+    others = _resolved(repository, **{f"FETCHWORK_{service.upper()}_IMAGE": "an/earlier:one"})["services"]
+    changed = {name for name in services if others[name]["image"] != services[name]["image"]}
+    assert changed - {"demo"} == {service}, "the demo is only made of the fetcher's image"
+    assert others[service]["image"] == "an/earlier:one"
 
 
 @pytest.mark.parametrize("service", sorted(OURS))

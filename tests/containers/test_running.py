@@ -1,25 +1,18 @@
-"""The stack of the compose file really runs: it fetches, loses nothing when something dies, and its walls hold from inside."""
+"""The stack of the compose file really runs: it fetches its demo, and its walls hold from inside.
+
+That it does what the embedded stack does, and loses nothing when something dies, is in tests/integration.
+"""
 
 import json
-import os
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
+from compose_project import API_KEY, Compose
 
-ENGINE_TIMEOUT_SECONDS = 20
-UP_TIMEOUT_SECONDS = 900
-"""A first build fetches every wheel."""
-WAIT_SECONDS = 90.0
-DEMO = "10.213.98.2"
-OWN_API_KEY = "a-key-of-the-container-tests"
+WAIT_SECONDS = 30.0
 NO_PERMISSION = "NoPermissionError"
 
 TRY_EVENTS = """
@@ -51,91 +44,11 @@ asyncio.run(main())
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compose:
-    """The `docker compose` command for one project."""
-
-    folder: Path
-    environment: dict[str, str]
-
-    def run(self, *arguments: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run it and return what it said."""
-        return subprocess.run(
-            ["docker", "compose", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=check,
-        )
-
-    def python(self, service: str, program: str) -> str:
-        """What a Python program prints inside a running service."""
-        return self.run("exec", "-T", service, "python", "-c", program).stdout.strip()
-
-    def kill(self, service: str) -> None:
-        """End a service's first process, as the kernel would when memory runs out; its restart policy applies."""
-        container = self.run("ps", "--quiet", service).stdout.split()[0]
-        pid = subprocess.run(
-            ["docker", "inspect", "--format", "{{.State.Pid}}", container],
-            capture_output=True,
-            text=True,
-            timeout=ENGINE_TIMEOUT_SECONDS,
-            check=True,
-        ).stdout
-        os.kill(int(pid), 9)
-
-
-def _environment(**own: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FETCHWORK_", "COMPOSE_"))}
-    return {**inherited, **own}
-
-
-@pytest.fixture(scope="session")
-def engine(compose: None) -> None:
-    """Skips, and says why, where no engine answers or where we may not end a container's process."""
-    answer = subprocess.run(
-        ["docker", "info", "--format", "{{.ServerVersion}}"], capture_output=True, text=True, timeout=ENGINE_TIMEOUT_SECONDS
-    )
-    if answer.returncode != 0:
-        pytest.skip(f"SKIPPED CONTAINER TESTS: no Docker engine answers: {answer.stderr.strip()[:200]}")
-
-
-@pytest.fixture(scope="session")
-def running(engine: None, repository: Path) -> Iterator[Compose]:
-    """The whole stack, built and ready, with two fetchers; afterwards nothing of it is left but its images."""
-    compose = Compose(
-        folder=repository,
-        environment=_environment(
-            COMPOSE_PROJECT_NAME=f"fetchwork-tests-{os.getpid()}",
-            FETCHWORK_PORT=str(_free_port()),
-            FETCHWORK_API_KEY=OWN_API_KEY,
-            FETCHWORK_DEMO_SUBNET="10.213.98.0/26",
-            FETCHWORK_DEMO_ADDRESS=DEMO,
-        ),
-    )
-    try:
-        up = compose.run(
-            "up", "--build", "--detach", "--wait", "--scale", "fetcher=2", timeout=UP_TIMEOUT_SECONDS, check=False
-        )
-        logs = compose.run("logs", "--tail", "5", "--no-color", check=False).stdout if up.returncode else ""
-        assert up.returncode == 0, f"{up.stderr[-2000:]}\n{logs[-6000:]}"
-        yield compose
-    finally:
-        compose.run("down", "--volumes", "--timeout", "2", check=False)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def _call(compose: Compose, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     request = Request(
-        f"http://127.0.0.1:{compose.environment['FETCHWORK_PORT']}{path}",
+        f"{compose.gateway_url}{path}",
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {OWN_API_KEY}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"},
     )
     with urlopen(request, timeout=10) as answer:
         found: dict[str, Any] = json.load(answer)
@@ -158,7 +71,7 @@ def _finished(compose: Compose, fetch_id: str) -> dict[str, Any]:
 
 
 def test_a_fetch_succeeds(running: Compose) -> None:
-    for url, size in ((f"http://{DEMO}:8000/bytes/5000", 5000), ("http://demo:8000/bytes/3000000", 3_000_000)):
+    for url, size in ((f"http://{running.demo_address}:8000/bytes/5000", 5000), ("http://demo:8000/bytes/3000000", 3_000_000)):
         promised = _call(running, "/v1/fetches", {"url": url})
         fetch = _finished(running, promised["id"])
         assert (fetch["status"], fetch["response"]["size_bytes"]) == ("succeeded", size)
@@ -205,12 +118,3 @@ def test_the_store_cannot_change_the_schema(running: Compose, statement: str) ->
 def test_no_service_is_root_or_can_write(running: Compose, service: str) -> None:
     program = "import os; print(os.getuid(), os.access('/opt/fetchwork', os.W_OK), os.statvfs('/').f_flag & os.ST_RDONLY)"
     assert running.python(service, program) == "10001 False 1"
-
-
-@pytest.mark.parametrize("victim", ["gateway", "fetcher", "store", "events", "broker", "postgres"])
-def test_a_death_loses_nothing(running: Compose, victim: str) -> None:
-    """Half of the fetches are under way when it happens; it comes back by itself."""
-    urls = [f"http://demo:8000/{path}" for path in ("slow?seconds=1", "bytes/1000", "bytes/400000")] * 3
-    promised = [_call(running, "/v1/fetches", {"url": url})["id"] for url in urls]
-    running.kill(victim)
-    assert {_finished(running, fetch_id)["status"] for fetch_id in promised} == {"succeeded"}

@@ -1,15 +1,16 @@
-"""One whole system for all integration tests: the embedded stack, as `fetchwork up` starts it, and an origin to fetch."""
+"""The whole system for all integration tests, once as processes and once as containers, and an origin to fetch."""
 
 from collections.abc import AsyncIterator, Iterator
 
-import httpx2
 import pytest
-from driver import Driver
+from container_system import ContainerSystem
+from driver import Driver, open_driver
 from fetchwork_local.stack import Stack
-from origin import ADDRESS, Origin, serve_origin
+from origin import Origin
+from system import ORIGIN_ADDRESS, ProcessSystem, System
 
 ENVIRONMENT = {
-    "FETCHWORK_UNSAFE_TARGET_NETWORKS": f"{ADDRESS}/32",
+    "FETCHWORK_UNSAFE_TARGET_NETWORKS": f"{ORIGIN_ADDRESS}/32",
     "FETCHWORK_LEASE_MARGIN_SECONDS": "2",  # so that a test can wait for the lease of a killed worker
     "FETCHWORK_API_KEY": "",
 }
@@ -24,19 +25,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.stop()
 
 
+@pytest.fixture(scope="session", params=["processes", "containers"])
+def system(request: pytest.FixtureRequest) -> System:
+    """The same system twice. Whatever takes it is tried on both."""
+    if request.param == "processes":
+        return ProcessSystem.of(request.getfixturevalue("stack"))
+    return ContainerSystem.of(request.getfixturevalue("running"))
+
+
 @pytest.fixture(scope="session")
-async def origin() -> AsyncIterator[Origin]:
+async def origin(system: System) -> AsyncIterator[Origin]:
     """The website from hell."""
-    async with serve_origin() as served:
+    async with system.origin() as served:
         yield served
 
 
 @pytest.fixture(scope="session")
-async def driver(stack: Stack) -> AsyncIterator[Driver]:
-    """A client of the stack."""
-    status = stack.status()
-    assert status.gateway is not None
-    headers = {"Authorization": f"Bearer {status.api_key}"}
-    limits = httpx2.Limits(max_connections=64)
-    async with httpx2.AsyncClient(base_url=status.gateway, headers=headers, timeout=15, limits=limits) as client:
-        yield Driver(client=client, metrics_urls=status.metrics)
+async def driver(system: System) -> AsyncIterator[Driver]:
+    """A client of the system."""
+    async with open_driver(system) as opened:
+        yield opened

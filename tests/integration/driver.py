@@ -1,16 +1,20 @@
-"""Use a running system as a client would, and look at it as an operator would: over HTTP only."""
+"""Use a running system as a client would, and look at it as an operator would: over HTTP and metrics only."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
+from system import System
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 POLL_SECONDS = 0.05
 CONCURRENCY = 32
+CONNECTIONS = 64
+CALL_TIMEOUT_SECONDS = 15
 SUBMIT_TRIES = 100
 
 Document = dict[str, Any]
@@ -18,10 +22,10 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """A client with a key, and the addresses of the metrics."""
+    """A client with a key, and the system that it talks to."""
 
     client: httpx2.AsyncClient
-    metrics_urls: Mapping[str, str]
+    system: System
 
     async def submit(self, url: str, **request: Any) -> str:
         """Submit one fetch until it is accepted, as a client that honours 503 would; returns its path."""
@@ -80,9 +84,9 @@ class Driver:
         return answer.content
 
     async def metric(self, service: str, name: str, /, **labels: str) -> float:
-        """The sum of the samples of that name that carry these labels; 0 when there is none yet."""
-        answer = await self.client.get(self.metrics_urls[service])
-        samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+        """The sum over all processes of the samples of that name that carry these labels; 0 when there is none yet."""
+        families = [family for text in await self.system.metrics(service) for family in text_string_to_metric_families(text)]
+        samples = [sample for family in families for sample in family.samples]
         wanted = [sample for sample in samples if sample.name == name and labels.items() <= sample.labels.items()]
         return sum(sample.value for sample in wanted)
 
@@ -93,3 +97,14 @@ class Driver:
             return None
         assert answer.status_code in (200, 503), f"P6 is broken: {answer.status_code} {answer.text}"
         return answer if answer.status_code == 200 else None
+
+
+@asynccontextmanager
+async def open_driver(system: System) -> AsyncIterator[Driver]:
+    """A client of a system, with its key."""
+    headers = {"Authorization": f"Bearer {system.api_key}"}
+    limits = httpx2.Limits(max_connections=CONNECTIONS)
+    async with httpx2.AsyncClient(
+        base_url=system.gateway_url, headers=headers, timeout=CALL_TIMEOUT_SECONDS, limits=limits, trust_env=False
+    ) as client:
+        yield Driver(client=client, system=system)

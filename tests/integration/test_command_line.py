@@ -1,15 +1,30 @@
-"""The command line against the running stack, as a user at a terminal would call it."""
+"""The command line against the running stack, as a user at a terminal would call it.
+
+Over processes only, so it takes `stack` and not `system`: most of these verbs are about the embedded stack itself, and the
+others find the gateway through that stack's folder. What they send and read is the same API either way.
+"""
 
 import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from fetchwork_local.stack import Stack
-from origin import Origin, noise, page
+from origin import Origin
+from system import ProcessSystem
+from website import noise, page
 
 COMMAND = str(Path(sys.executable).with_name("fetchwork"))
+
+
+@pytest.fixture(scope="module")
+async def origin(stack: Stack) -> AsyncIterator[Origin]:
+    """The website from hell, as fetchers of this stack reach it."""
+    async with ProcessSystem.of(stack).origin() as served:
+        yield served
 
 
 async def _call(stack: Stack, *arguments: str) -> tuple[int | None, str, str]:

@@ -6,8 +6,9 @@ import json
 
 import pytest
 from driver import Driver
-from fetchwork_local.stack import Stack
-from origin import Origin, noise, page
+from origin import Origin
+from system import System
+from website import noise, page
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -22,9 +23,9 @@ async def test_a_page_arrives_with_its_exact_bytes(driver: Driver, origin: Origi
     assert response["size_bytes"] == len(page("exact"))
     assert await driver.content(document) == page("exact")
     assert [attempt["outcome"] for attempt in document["attempts"]] == ["fetched"]
-    sent = origin.headers["/page/exact?a=1"]
-    assert sent["X-Mine"] == "yes" and "traceparent" not in {name.lower() for name in sent}
-    assert origin.hits["/page/exact?a=1"] == 1
+    sent = await origin.headers("/page/exact?a=1")
+    assert sent["X-Mine"] == "yes" and "traceparent" not in sent
+    assert await origin.hits("/page/exact") == {"/page/exact?a=1": 1}
 
 
 @pytest.mark.parametrize("count", [0, 1, 300_000, 3_000_000])
@@ -54,7 +55,7 @@ async def test_head_has_a_head_and_no_body(driver: Driver, origin: Origin) -> No
 async def test_a_redirect_is_followed_and_told(driver: Driver, origin: Origin) -> None:
     document = await driver.fetch(f"{origin.url}/redirect?to=/page/there")
     assert document["response"]["final_url"] == f"{origin.url}/page/there"
-    hops = [hop.removeprefix(origin.url) for hop in document["attempts"][0]["hops"]]
+    hops = [hop["url"].removeprefix(origin.url) for hop in document["attempts"][0]["evidence"]["hops"]]
     assert hops == ["/redirect?to=/page/there", "/page/there"]
 
 
@@ -67,7 +68,7 @@ async def test_a_flapping_origin_is_tried_again_until_it_answers(driver: Driver,
 async def test_when_retries_are_used_up_the_last_response_is_kept(driver: Driver, origin: Origin) -> None:
     document = await driver.fetch(f"{origin.url}/flapping/9/b", retries={"max": 1, "backoff_seconds": 0.05})
     assert document["status"] == "succeeded" and document["response"]["status"] == 503
-    assert origin.hits["/flapping/9/b"] == 2
+    assert await origin.hits("/flapping/9/b") == {"/flapping/9/b": 2}
 
 
 NO_RETRY = {"max": 0}
@@ -81,13 +82,13 @@ NO_RETRY = {"max": 0}
         ("/huge/8000000", "too_large", {"max_bytes": 100_000}),
         ("/loop", "too_many_redirects", {}),
         ("/cut", "protocol", {}),
-        ("/redirect?to=ftp://127.9.0.1/x", "refused_scheme", {}),
+        ("/redirect?to=ftp://{host}/x", "refused_scheme", {}),
     ],
 )
 async def test_a_bad_origin_ends_in_its_own_error(
     driver: Driver, origin: Origin, path: str, error: str, request_: dict[str, float]
 ) -> None:
-    document = await driver.fetch(f"{origin.url}{path}", retries=NO_RETRY, **request_)
+    document = await driver.fetch(f"{origin.url}{path.format(host=origin.host)}", retries=NO_RETRY, **request_)
     assert document["status"] == "failed" and document["response"] is None
     assert document["error"]["type"] == error and document["error"]["detail"]
     answer = await driver.client.get(document["links"]["content"])
@@ -95,7 +96,7 @@ async def test_a_bad_origin_ends_in_its_own_error(
 
 
 async def test_nobody_listening_is_a_connect_error(driver: Driver, origin: Origin) -> None:
-    document = await driver.fetch("http://127.9.0.1:1/", retries=NO_RETRY)
+    document = await driver.fetch(f"http://{origin.host}:1/", retries=NO_RETRY)
     assert document["error"]["type"] == "connect"
 
 
@@ -109,23 +110,23 @@ async def test_a_delayed_fetch_waits_and_says_so(driver: Driver, origin: Origin)
     async with asyncio.timeout(1.4):
         while await waiting() != "delay":
             await asyncio.sleep(0.02)
-    assert origin.hits["/page/delayed"] == 0
+    assert await origin.hits("/page/delayed") == {}
     assert (await driver.finish(path))["status"] == "succeeded"
 
 
-async def test_one_trace_runs_from_the_request_to_the_worker(driver: Driver, origin: Origin, stack: Stack) -> None:
+async def test_one_trace_runs_from_the_request_to_the_worker(driver: Driver, origin: Origin, system: System) -> None:
     headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
     answer = await driver.client.post("/v1/fetches", json={"url": f"{origin.url}/page/traced"}, headers=headers)
     fetch_id = answer.json()["id"]
     await driver.finish(answer.headers["location"])
 
-    def traced(service: str) -> bool:
-        lines = (stack.home.logs / f"{service}.log").read_text().splitlines()
+    async def traced(service: str) -> bool:
+        lines = (await system.log(service)).splitlines()
         entries = [json.loads(line) for line in lines if TRACE_ID in line and line.startswith("{")]
         return any(entry.get("fetch_id") == fetch_id or entry.get("route") == "/v1/fetches" for entry in entries)
 
-    async with asyncio.timeout(5):
-        while not (traced("gateway") and traced("fetcher")):
+    async with asyncio.timeout(10):
+        while not (await traced("gateway") and await traced("fetcher")):
             await asyncio.sleep(0.05)
 
 
@@ -138,4 +139,4 @@ async def test_every_service_exports_its_metrics(driver: Driver, origin: Origin)
     assert await driver.metric("store", "fetchwork_queue_wait_seconds_count") >= 1
     assert await driver.metric("fetcher", "fetchwork_attempt_duration_seconds_count", phase="total") >= 1
     for service in ("gateway", "fetcher", "store"):
-        assert await driver.metric(service, "fetchwork_build_info", service=service) == 1
+        assert await driver.metric(service, "fetchwork_build_info", service=service) >= 1

@@ -6,24 +6,37 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from catalog import load_catalog
+from cluster import Cluster, ClusterError, Image
 
 COMMIT, DIGEST = "c" * 40, "sha256:" + "d" * 64
-SECRETS = {name: f"secret-{name.lower()}" for name in ("DATABASE_URL", "EVENTS_URL", "BROKER_URL", "STORE_TOKEN", "API_KEY")}
+FOR_SERVICES = ("DATABASE_URL", "EVENTS_URL", "BROKER_URL", "STORE_TOKEN", "API_KEY")
+SECRETS = {name: f"secret-{name.lower()}" for name in (*FOR_SERVICES, "MIGRATION_DATABASE_URL")}
 IDENTITY = "https://github.com/owner/fetchwork/.github/workflows/ci-cd.yml@refs/heads/main"
 REFERENCE = f"docker.io/house/fetchwork-gateway@{DIGEST}"
 STAND_IN = """#!{python}
 import json, os, sys
 text = "" if sys.stdin.isatty() else sys.stdin.read()
 config = os.environ.get("KUBECONFIG", "")
-access = open(config).read() if config else ""
+access = (open(config).read() if config else "") + os.environ.get("KUBECONFIG_CONTENT", "")
 with open({log!r}, "a") as log:
     log.write(json.dumps({{"command": [os.path.basename(sys.argv[0]), *sys.argv[1:]], "text": text, "access": access}}) + "\\n")
-print(os.environ.get("ANSWERS", "deployment.apps/one"))
+print(os.environ.get("ANSWERS", "SuccessCriteriaMet Complete"))
 sys.exit(1 if os.environ.get("FAILS", "nothing at all") in " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]) else 0)
+"""
+
+
+SLOW_JOB = """#!{python}
+import sys
+answers = open("answers").read().split("\\n")
+if "get job" in " ".join(sys.argv):
+    print(answers[0])
+    open("answers", "w").write("\\n".join(answers[1:]))
 """
 
 
@@ -108,19 +121,85 @@ def test_one_missing_proof_stops_the_release(runner: Runner, proof: str) -> None
 
 
 def test_deploy_tags_and_rolls_out_with_secrets_out_of_sight(runner: Runner) -> None:
+    done = runner.run("release.py", "deploy", "gateway", **SECRETS, KUBECONFIG_CONTENT="the-access")
+    assert done.returncode == 0, done.stderr
+    first, secret, manifests, status, last = runner.calls
+    assert first["command"][-1] == f"docker://docker.io/house/fetchwork-gateway:sha-{COMMIT}"
+    assert last["command"][-1] == "docker://docker.io/house/fetchwork-gateway:main"
+    # Without --server-side, kubectl would keep a copy of the secret in an annotation.
+    assert secret["command"] == ["kubectl", "apply", "--server-side", "--force-conflicts", "--filename", "-"]
+    assert manifests["command"] == ["kubectl", "apply", "--kustomize", "build/release/gateway"]
+    assert status["command"][:4] == ["kubectl", "rollout", "status", "deployment/gateway"]
+    assert any(argument.startswith("--timeout=") for argument in status["command"])
+    assert [call["access"] for call in runner.calls] == ["", *["the-access"] * 3, ""]
+    written = "".join(path.read_text() for path in (runner.folder / "build/release").rglob("*.*"))
+    seen = " ".join(runner.commands) + done.stdout + done.stderr + written
+    assert written and not any(value in seen for value in (*SECRETS.values(), "the-access"))
+
+
+@pytest.mark.parametrize(("service", "workload"), [("store", "store"), ("store", "migrate"), ("gateway", "gateway")])
+def test_manifests_of_the_checkout_get_the_released_digest(
+    runner: Runner, repository: Path, service: str, workload: str
+) -> None:
+    runner.run("release.py", "deploy", service, **SECRETS, KUBECONFIG_CONTENT="x")
+    written = json.loads((runner.folder / "build/release" / workload / "kustomization.yaml").read_text())
+    assert written["images"] == [
+        {"name": f"fetchwork/{service}", "newName": f"docker.io/house/fetchwork-{service}", "digest": DIGEST}
+    ]
+    [resource] = written["resources"]
+    manifests = (repository / "build/release" / workload / resource).resolve()
+    assert manifests == repository / "deploy/kubernetes/overlays/production" / workload
+    assert (manifests / "kustomization.yaml").is_file()
+    assert written["labels"] == [{"pairs": {"app.kubernetes.io/version": COMMIT}}]
+
+
+def test_schema_is_migrated_as_its_owner_before_the_store_changes(runner: Runner) -> None:
     done = runner.run("release.py", "deploy", "store", **SECRETS, KUBECONFIG_CONTENT="the-access")
     assert done.returncode == 0, done.stderr
-    first, _, secret, image, status, last = runner.calls
-    assert first["command"][-1] == f"docker://docker.io/house/fetchwork-store:sha-{COMMIT}"
-    assert last["command"][-1] == "docker://docker.io/house/fetchwork-store:main"
-    assert json.loads(secret["text"])["stringData"] == {
-        f"fetchwork_{name.lower()}": SECRETS[name] for name in ("DATABASE_URL", "EVENTS_URL", "BROKER_URL", "STORE_TOKEN")
-    }
-    assert [call["access"] for call in (secret, image, status)] == ["the-access"] * 3
-    assert f"*=docker.io/house/fetchwork-store@{DIGEST}" in image["command"]
-    assert "app.kubernetes.io/name=store" in image["command"] and "app.kubernetes.io/name=store" in status["command"]
-    seen = " ".join(runner.commands) + done.stdout + done.stderr
-    assert not any(value in seen for value in (*SECRETS.values(), "the-access"))
+    _, delete, owner, migrate, wait, secret, store, status, _ = runner.calls
+    assert delete["command"][:4] == ["kubectl", "delete", "job", "migrate"] and "--ignore-not-found" in delete["command"]
+    assert _secret(owner) == ("fetchwork-migrate", {"fetchwork_database_url": SECRETS["MIGRATION_DATABASE_URL"]})
+    assert migrate["command"][-1] == "build/release/migrate"
+    assert wait["command"][:4] == ["kubectl", "get", "job", "migrate"]
+    settings = ("DATABASE_URL", "EVENTS_URL", "BROKER_URL", "STORE_TOKEN")
+    assert _secret(secret) == ("fetchwork-store", {f"fetchwork_{name.lower()}": SECRETS[name] for name in settings})
+    assert store["command"][-1] == "build/release/store"
+    assert status["command"][3] == "deployment/store"
+
+
+def _secret(call: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    document = json.loads(call["text"])
+    assert (document["kind"], document["metadata"]["namespace"]) == ("Secret", "fetchwork")
+    return document["metadata"]["name"], document["stringData"]
+
+
+@pytest.mark.parametrize("trouble", [{"ANSWERS": "FailureTarget Failed"}, {"FAILS": "build/release/migrate"}])
+def test_migration_that_fails_leaves_the_store_as_it_was(runner: Runner, trouble: dict[str, str]) -> None:
+    done = runner.run("release.py", "deploy", "store", **SECRETS, KUBECONFIG_CONTENT="x", **trouble)
+    assert done.returncode == 1
+    assert not any("build/release/store" in command or "rollout" in command for command in runner.commands)
+    assert not any(command.endswith(":main") for command in runner.commands)
+
+
+def test_migration_that_fails_shows_its_log_and_what_to_do(runner: Runner) -> None:
+    done = runner.run("release.py", "deploy", "store", **SECRETS, KUBECONFIG_CONTENT="x", ANSWERS="Failed")
+    assert runner.commands[-1].startswith("kubectl logs job/migrate ")
+    assert "correct it, and release again" in done.stderr
+
+
+@pytest.mark.parametrize(("answers", "seconds", "is_well"), [(["", "", "Complete"], 30.0, True), ([""], 0.05, False)])
+def test_migration_is_waited_for_with_a_limit(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, answers: list[str], seconds: float, is_well: bool
+) -> None:
+    (runner.folder / "answers").write_text("\n".join(answers))
+    runner.program("kubectl", SLOW_JOB.format(python=sys.executable))
+    monkeypatch.chdir(runner.folder)
+    monkeypatch.setenv("PATH", f"{runner.folder / 'bin'}:{os.environ['PATH']}")
+    cluster = Cluster(kubeconfig="none", migration_timeout_seconds=seconds, migration_poll_seconds=0.01)
+    image = Image("fetchwork/store", "docker.io/house/fetchwork-store", digest=DIGEST, commit=COMMIT)
+    with nullcontext() if is_well else pytest.raises(ClusterError, match="did not complete"):
+        cluster.roll_out(load_catalog().service("store"), image, secrets={"store": "", "migrate": ""})
+    assert not is_well or (runner.folder / "answers").read_text() == ""
 
 
 def test_access_to_the_cluster_leaves_no_file_behind(runner: Runner) -> None:
@@ -132,9 +211,8 @@ def test_access_to_the_cluster_leaves_no_file_behind(runner: Runner) -> None:
 
 def test_gateway_never_gets_the_database_or_the_broker(runner: Runner) -> None:
     runner.run("release.py", "deploy", "gateway", **SECRETS, KUBECONFIG_CONTENT="the-access")
-    assert set(json.loads(runner.calls[2]["text"])["stringData"]) == {
-        "fetchwork_events_url", "fetchwork_store_token", "fetchwork_api_key",
-    }  # fmt: skip
+    name, settings = _secret(runner.calls[1])
+    assert (name, set(settings)) == ("fetchwork-gateway", {"fetchwork_events_url", "fetchwork_store_token", "fetchwork_api_key"})
 
 
 def test_without_a_cluster_it_is_published_and_says_so(runner: Runner) -> None:
@@ -145,22 +223,20 @@ def test_without_a_cluster_it_is_published_and_says_so(runner: Runner) -> None:
 
 
 def test_missing_secret_is_named_before_anything_happens(runner: Runner) -> None:
-    done = runner.run("release.py", "deploy", "store", **(SECRETS | {"DATABASE_URL": "", "BROKER_URL": ""}))
+    done = runner.run("release.py", "deploy", "store", **(SECRETS | {"BROKER_URL": "", "MIGRATION_DATABASE_URL": ""}))
     assert done.returncode == 1
-    assert "store cannot be deployed without the secrets DATABASE_URL, BROKER_URL" in done.stderr
+    assert "store cannot be deployed without the secrets BROKER_URL, MIGRATION_DATABASE_URL" in done.stderr
     assert runner.calls == []
 
 
-def test_roll_out_that_fails_fails_the_step(runner: Runner) -> None:
+def test_roll_out_that_fails_fails_the_step_and_says_what_to_do(runner: Runner) -> None:
     done = runner.run("release.py", "deploy", "gateway", **SECRETS, KUBECONFIG_CONTENT="x", FAILS="kubectl rollout")
     assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "kubectl rollout undo deployment/gateway --namespace fetchwork" in done.stderr
+    assert runner.commands[-1].startswith("kubectl get pods ")
+    assert not any("undo" in command for command in runner.commands), "nothing is undone without anyone having asked"
     assert not any(command.endswith(":main") for command in runner.commands)
-
-
-def test_cluster_without_the_service_is_no_success(runner: Runner) -> None:
-    done = runner.run("release.py", "deploy", "gateway", **SECRETS, KUBECONFIG_CONTENT="x", ANSWERS="")
-    assert done.returncode == 1 and "has no deployment on the cluster" in done.stderr
-    assert not any("set image" in command or command.endswith(":main") for command in runner.commands)
 
 
 def test_mark_moves_the_tag_of_this_service_only(runner: Runner) -> None:

@@ -11,7 +11,7 @@ from fetchwork_local.state import StackState
 from fetchwork_local.valkey import redis_url
 
 INHERITED_NAMES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"})
-INHERITED_PREFIXES = ("LC_", "PYTHON", "OTEL_", "FETCHWORK_")
+INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE_", "OTEL_", "FETCHWORK_")
 DECIDED_BY_STACK = frozenset(
     {
         "FETCHWORK_HOME",

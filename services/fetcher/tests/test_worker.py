@@ -63,12 +63,13 @@ class Worker:
 
 
 @pytest.fixture
-def launch(events_url: str, broker_url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+def launch(events_url: str, broker_url: str, measured: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """Start `python -m fetcher`; what still runs after the test is killed."""
     workers: list[Worker] = []
 
     def start(**settings: str) -> Worker:
         environment = {
+            **measured,
             "PATH": os.environ["PATH"],
             "FETCHWORK_EVENTS_URL": events_url,
             "FETCHWORK_BROKER_URL": broker_url,

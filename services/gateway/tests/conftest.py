@@ -58,7 +58,7 @@ class Gateway:
 
 
 @pytest.fixture(scope="session")
-async def running_gateway(events_url: str) -> AsyncIterator[Gateway]:
+async def running_gateway(events_url: str, measured: dict[str, str]) -> AsyncIterator[Gateway]:
     """One gateway for all tests of this folder."""
     store, port, metrics_port = LittleStore(), free_port(), free_port()
     app = web.Application()
@@ -74,6 +74,7 @@ async def running_gateway(events_url: str) -> AsyncIterator[Gateway]:
     await site.start()
     store_port = runner.addresses[0][1]
     environment = {
+        **measured,
         "PATH": os.environ["PATH"],
         "FETCHWORK_PORT": str(port),
         "FETCHWORK_METRICS_PORT": str(metrics_port),

@@ -1,0 +1,83 @@
+"""Today's services in this process, on real servers: a store whose ledger was filled by recorded events, and a gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import asyncpg
+import httpx2
+import pytest
+from common.clock import utc_now
+from exchanges import KEY, TOKEN, load_exchanges, named, play
+from gateway.app import create_app as create_gateway
+from gateway.dependencies import Means
+from gateway.metrics import GatewayMetrics
+from gateway.publish import Publisher
+from gateway.settings import GatewaySettings
+from gateway.store_client import StoreClient
+from recorded_events import recorded_event
+from redis.asyncio import Redis
+from store.api.access import Access
+from store.app import create_app as create_store
+from store.database import Connection, Pool, in_transaction, open_pool
+from store.dispatch.claim import Claimed, Lease, claim
+from store.fetches.accept import accept
+from store.fetches.record import Attempt, record
+from store.migrate import migrate
+
+RECORDED_AT = datetime(2026, 1, 1, 12, 0, 2, tzinfo=UTC)
+LEASE = Lease(margin_seconds=30, abandon_after_dispatches=5)
+
+
+@pytest.fixture(scope="module")
+async def ledger(postgres_url: str) -> AsyncIterator[Pool]:
+    """A database of today's schema in which recorded events happened: of three fetches one succeeded and one was refused."""
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("DROP DATABASE IF EXISTS contracts WITH (FORCE)")
+    await connection.execute("CREATE DATABASE contracts TEMPLATE template0")
+    await connection.close()
+    url = f"{postgres_url.rsplit('/', 1)[0]}/contracts"
+    await migrate(url)
+    async with open_pool(url, size=4) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+async def dispatched(ledger: Pool) -> list[Claimed]:
+    """What today's store made of the recorded promises: the commands for its fetchers."""
+    promised = recorded_event("fetch.accepted.v1.three")
+    await in_transaction(ledger, lambda connection: accept(connection, [promised], now=None))
+    return await claim(ledger, limit=10, leased_limit=10, lease=LEASE, now=None)
+
+
+@pytest.fixture(scope="module")
+async def store(ledger: Pool, dispatched: list[Claimed]) -> AsyncIterator[httpx2.AsyncClient]:
+    """A caller of today's store, after the recorded attempts."""
+    page, refused = recorded_event("fetch.attempted.v1.page"), recorded_event("fetch.attempted.v1.refused")
+    attempts = [Attempt(attempted=page.data, body=named("store", "content").answer.content), Attempt(attempted=refused.data)]
+
+    async def work(connection: Connection) -> None:
+        await record(connection, attempts, source="store/0", now=RECORDED_AT, jitter=lambda: 1.0)
+
+    await in_transaction(ledger, work)
+    app = create_store(Access(pool=ledger, token=TOKEN, upload_limit_bytes=100_000, has_fetcher=lambda: True))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://store") as client:
+        yield client
+
+
+@pytest.fixture
+async def gateway(events: Redis) -> AsyncIterator[httpx2.AsyncClient]:
+    """A caller of today's gateway, which reads from a store that answers as recorded."""
+    publisher = Publisher(events, source="gateway/0", clock=utc_now, ingesting_limit=100, timeout_seconds=5)
+    publishing = asyncio.create_task(publisher.run())
+    async with play(load_exchanges("store")) as (url, _):
+        reads = StoreClient(base_url=url, token=TOKEN, timeout_seconds=5)
+        means = Means(publisher=publisher, store=reads, metrics=GatewayMetrics(), clock=utc_now)
+        settings = GatewaySettings.model_validate(
+            {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": url, "metrics_port": 0}
+        )
+        transport = httpx2.ASGITransport(app=create_gateway(means, settings))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield client
+        await reads.close()
+    publishing.cancel()
