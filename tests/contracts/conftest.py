@@ -23,6 +23,7 @@ from store.database import Connection, Pool, in_transaction, open_pool
 from store.dispatch.claim import Claimed, Lease, claim
 from store.fetches.accept import accept
 from store.fetches.record import Attempt, record
+from store.metrics import StoreMetrics
 from store.migrate import migrate
 
 RECORDED_AT = datetime(2026, 1, 1, 12, 0, 2, tzinfo=UTC)
@@ -46,7 +47,11 @@ async def ledger(postgres_url: str) -> AsyncIterator[Pool]:
 async def dispatched(ledger: Pool) -> list[Claimed]:
     """What today's store made of the recorded promises: the commands for its fetchers."""
     promised = recorded_event("fetch.accepted.v1.three")
-    await in_transaction(ledger, lambda connection: accept(connection, [promised], now=None))
+
+    async def work(connection: Connection) -> None:
+        await accept(connection, [promised], source="store/0", coalesce_wait_seconds=1, now=None)
+
+    await in_transaction(ledger, work)
     return await claim(ledger, limit=10, leased_limit=10, lease=LEASE, now=None)
 
 
@@ -60,7 +65,8 @@ async def store(ledger: Pool, dispatched: list[Claimed]) -> AsyncIterator[httpx2
         await record(connection, attempts, source="store/0", now=RECORDED_AT, jitter=lambda: 1.0)
 
     await in_transaction(ledger, work)
-    app = create_store(Access(pool=ledger, token=TOKEN, upload_limit_bytes=100_000, has_fetcher=lambda: True))
+    access = Access(pool=ledger, token=TOKEN, upload_limit_bytes=100_000, has_fetcher=lambda: True, metrics=StoreMetrics())
+    app = create_store(access)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://store") as client:
         yield client
 

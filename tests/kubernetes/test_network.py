@@ -8,12 +8,13 @@ from typing import Any
 
 import network_rules as rules
 import pytest
-from fetcher.egress.addresses import EgressPolicy, judge_address
+from fetcher.egress.addresses import judge_address
+from fetcher.egress.policies import TargetPolicy
 from kustomize_reader import Manifests, read_all
 
 Rule = Callable[[Manifests], list[str]]
 Break = Callable[[dict[str, Any]], Any]
-POLICY = EgressPolicy()
+POLICY = TargetPolicy()
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,9 @@ class StoreMetrics:
         self.conservation_gap = Gauge(
             "fetchwork_conservation_gap", "Accepted minus terminal minus pending; returns to 0 when idle.", registry=registry
         )
+        self.history_rows = Gauge(
+            "fetchwork_history_rows", "About how many rows the tables have that the store never prunes.", ["table"], registry=registry
+        )
         self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
         self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)
         self.stream_lag = Gauge(
@@ -70,6 +73,10 @@ class StoreMetrics:
         self.loop_failures = Counter(
             "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
         )
+        self._start_at_zero()
+
+    def _start_at_zero(self) -> None:
+        """A series that appears with its first event hides that event from every rate."""
         for status in FetchStatus:
             if status.is_terminal:
                 self.finished.labels(status=status.value)

@@ -95,6 +95,7 @@ class AttemptView(Message):
     status: int | None = None
     error: ErrorType | None = None
     seconds: float
+    hops: list[str] = Field(default_factory=list, description="The URLs dialled, in order; what came of each is in the evidence.")
     evidence: EvidenceView = EvidenceView()
 
 

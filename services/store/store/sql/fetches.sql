@@ -116,6 +116,7 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
                    'number', attempts.number, 'outcome', attempts.outcome, 'error', attempts.error_type,
                    'status', attempts.response_status, 'started_at', attempts.started_at, 'finished_at', attempts.finished_at,
                    'seconds', extract(epoch FROM attempts.finished_at - attempts.started_at),
+                   'hops', jsonb_path_query_array(attempts.evidence, '$.hops[*].url'),
                    'evidence', attempts.evidence - 'received'
                )
                ORDER BY attempts.number
