@@ -10,7 +10,7 @@ MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
 .PHONY: help setup up down test lint style types workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
-	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench clean
+	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-guard mutants clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -105,8 +105,14 @@ release: ## One step of a release: make release STEP=check SERVICE=gateway
 docs: setup ## Write the generated documentation
 	@$(BIN)/python docs/generate.py
 
+bench-guard: setup ## Measure what the egress guard costs, on kept and on fresh connections
+	@$(BIN)/python tests/bench/guard_cost.py --limit 0.9
+
 bench: setup ## Measure ready time, latency, throughput and memory on this machine
 	@$(BIN)/python tests/bench/figures.py
+
+mutants: setup ## Take each rule of the egress guard away and see that a test notices
+	@$(BIN)/python tests/mutants/run.py
 
 lock: setup ## Resolve requirements/*.in again
 	@requirements/lock.sh

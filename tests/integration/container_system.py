@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import httpx2
 from canaries import Canaries, Place, serve_canaries
 from compose_project import API_KEY, Compose
-from origin import Origin
+from origin import SIBLINGS, Origin
 from system import ANSWER_TIMEOUT_SECONDS, MAPPED_LOOPBACK, System
 
+ORIGIN_PORT = 8000
 METRICS_PORTS = {"gateway": 9101, "fetcher": 9102, "store": 9103}
 READ = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{port}/metrics', timeout=10).read().decode())"
 
@@ -55,7 +56,9 @@ class ContainerSystem(System):
         """The project's own container, by the address that its fetchers may reach."""
         window_url = await asyncio.to_thread(self.compose.origin_window)
         async with httpx2.AsyncClient(base_url=window_url, timeout=ANSWER_TIMEOUT_SECONDS, trust_env=False) as window:
-            yield Origin(url=f"http://{self.compose.origin_address}:8000", window=window)
+            ports = range(ORIGIN_PORT, ORIGIN_PORT + 1 + SIBLINGS)
+            url, *siblings = (f"http://{self.compose.origin_address}:{port}" for port in ports)
+            yield Origin(url=url, window=window, siblings=siblings)
 
     @asynccontextmanager
     async def canaries(self) -> AsyncIterator[Canaries]:

@@ -12,7 +12,7 @@ from typing import Protocol
 import httpx2
 from canaries import Canaries, Place, serve_canaries
 from fetchwork_local.stack import Stack, StackStatus
-from origin import Origin
+from origin import SIBLINGS, Origin
 from website import serve_website
 
 ORIGIN_ADDRESS = "127.9.0.1"
@@ -96,10 +96,10 @@ class ProcessSystem(System):
     @asynccontextmanager
     async def origin(self) -> AsyncIterator[Origin]:
         """In this process, on an address of its own."""
-        async with serve_website(ORIGIN_ADDRESS) as port:
-            url = f"http://{ORIGIN_ADDRESS}:{port}"
+        async with serve_website(ORIGIN_ADDRESS, [0] * (1 + SIBLINGS)) as ports:
+            url, *siblings = (f"http://{ORIGIN_ADDRESS}:{port}" for port in ports)
             async with httpx2.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT_SECONDS, trust_env=False) as window:
-                yield Origin(url=url, window=window)
+                yield Origin(url=url, window=window, siblings=siblings)
 
     @asynccontextmanager
     async def canaries(self) -> AsyncIterator[Canaries]:

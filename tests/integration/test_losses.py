@@ -7,9 +7,11 @@ import pytest
 from driver import Document, Driver
 from origin import Origin
 from system import SERVERS, System
+from website import page
 
 VOLUME = 1000
 KILLED = 300
+EQUAL = 32
 SHORT = {"timeout_seconds": 5.0, "retries": {"max": 5, "backoff_seconds": 0.1}}
 
 
@@ -53,6 +55,43 @@ async def test_a_killed_process_loses_nothing(driver: Driver, origin: Origin, sy
     await system.wait_until_ready()
     assert killed and killed.isdisjoint(await system.pids(victim)), "whoever looks after it brings it back"
     await _wait_for_no_gap(driver)
+
+
+async def test_a_post_whose_fetcher_is_killed_is_abandoned_and_never_sent_again(
+    driver: Driver, origin: Origin, system: System
+) -> None:
+    path = "/slow/30?post-lost"
+    submitted = await driver.submit(f"{origin.url}{path}", method="POST", body="once", timeout_seconds=6.0)
+    await _wait_for_hits(origin, path)
+    await system.kill("fetcher")
+    document = await driver.finish(submitted)
+    assert (document["status"], document["error"]["type"]) == ("failed", "abandoned")
+    assert document["at_most_once"] and document["attempts"] == []
+    await system.wait_until_ready()
+    await driver.fetch(f"{origin.url}/page/after-post")
+    assert await origin.hits(path) == {path: 1}
+
+
+async def test_followers_survive_a_store_that_is_killed(driver: Driver, origin: Origin, system: System) -> None:
+    path = "/validated/lost?seconds=1.5"
+    paths = await driver.submit_all([f"{origin.url}{path}"] * EQUAL, max_age_seconds=60)
+    await _wait_for_hits(origin, path)
+    await system.kill("store")
+    documents = await driver.finish_all(paths)
+    assert _all_succeeded(documents) and len({document["id"] for document in documents}) == EQUAL
+    kinds = Counter(document["served_by"]["kind"] for document in documents)
+    assert kinds["live"] == 1 and kinds["live"] + kinds["coalesced"] + kinds["cache"] == EQUAL
+    contents = await asyncio.gather(*(driver.content(document) for document in documents))
+    assert set(contents) == {page("lost")}
+    assert await origin.hits(path) == {path: 1}
+    await system.wait_until_ready()
+    await _wait_for_no_gap(driver)
+
+
+async def _wait_for_hits(origin: Origin, path: str) -> None:
+    async with asyncio.timeout(30):
+        while not await origin.hits(path):
+            await asyncio.sleep(0.02)
 
 
 async def _wait_for_no_gap(driver: Driver) -> None:

@@ -8,7 +8,7 @@ URLS = "libs/common/common/urls.py"
 EGRESS = "services/fetcher/fetcher/egress"
 ADDRESSES, RESOLVER, DIAL = f"{EGRESS}/addresses.py", f"{EGRESS}/resolver.py", f"{EGRESS}/dial.py"
 PROXY, POLICIES, SETTINGS = f"{EGRESS}/proxy.py", f"{EGRESS}/policies.py", "services/fetcher/fetcher/settings.py"
-CLIENT, REDIRECTS = f"{EGRESS}/client.py", f"{EGRESS}/redirects.py"
+CLIENT, RANGES = f"{EGRESS}/client.py", f"{EGRESS}/ranges.py"
 REQUEST_HEADERS = "libs/common/common/contracts/request_headers.py"
 
 _RANGE = re.compile(r'^        \("([0-9a-f:.]+)/([0-9]+)", AddressVerdict\.[A-Z_0-9]+\),.*\n', re.MULTILINE)
@@ -94,7 +94,7 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("redirect with a host is judged as written", URLS, '    if location.startswith("//"):', "    if False:"),
     ("redirect is read by the same rules", URLS, "    return read_url(joined)\n", "    return _trust(joined, base)\n"
      "\n\ndef _trust(joined: str, base: Target) -> Target:\n"
-     "    return Target(url=joined, scheme=base.scheme, name=base.name, port=base.port)\n"),
+     "    return Target(url=joined, scheme=base.scheme, name=base.name, port=base.port, parsed=URL(joined))\n"),
     # Addresses, names, ports.
     ("no policy, no address", ADDRESSES,
      "    if policy is None:\n        return AddressVerdict.DENY_NO_POLICY\n    if isinstance",
@@ -102,11 +102,16 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("no policy, no name", ADDRESSES,
      "    if policy is None:\n        return AddressVerdict.DENY_NO_POLICY\n    if policy.unsafe",
      "    if policy is None:\n        return None\n    if policy.unsafe"),
-    ("address with a zone", ADDRESSES, "elif address.scope_id is not None:", "elif False:"),
-    ("global unicast only", ADDRESSES, "if denied is None and address not in IPV6_GLOBAL_UNICAST:", "if False:"),
+    ("address with a zone", ADDRESSES, "if isinstance(address, IPv6Address) and address.scope_id is not None:", "if False:"),
+    ("global unicast only", ADDRESSES, "otherwise=AddressVerdict.DENY_NOT_UNICAST", "otherwise=AddressVerdict.PUBLIC"),
+    ("first of overlapping ranges wins", RANGES, "[next((value for first, last, value in spans if",
+     "[next((value for first, last, value in reversed(spans) if"),
+    ("end of a range", RANGES, "*(last + 1 for _, last, _ in spans)", "*(last for _, last, _ in spans)"),
+    ("start of a range", RANGES, "int(address)) - 1]", "int(address) - 1) - 1]"),
+    ("families apart", RANGES, " if entry[0].version == version]", "]"),
     ("extent of global unicast", ADDRESSES, '"2000::/3"', '"::/2"'),
-    ("unsafe network is literal", ADDRESSES, "    if any(address in network for network in policy.unsafe_networks):",
-     "    if any((getattr(address, 'ipv4_mapped', None) or address) in network for network in policy.unsafe_networks):"),
+    ("unsafe network is literal", ADDRESSES, "    if policy.unsafe_ranges.at(address):",
+     "    if policy.unsafe_ranges.at(getattr(address, 'ipv4_mapped', None) or address):"),
     ("unsafe network opens", ADDRESSES, "        return AddressVerdict.UNSAFE_NETWORK", "        pass"),
     ("private name with a public address", ADDRESSES, "    if name is not None and is_private_name(name):", "    if False:"),
     ("private name needs no lookup", ADDRESSES, "    if is_private_name(name):\n        return", "    if False:\n        return"),
@@ -117,7 +122,8 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("single labels", ADDRESSES, "len(labels) == 1\n        or ", ""),
     ("suffixes", ADDRESSES, "labels[-1] in PRIVATE_SUFFIXES", "False"),
     ("names below a metadata service", ADDRESSES, "for start in range(len(labels))", "for start in (0,)"),
-    ("what is allowed", ADDRESSES, "in (AddressVerdict.PUBLIC, AddressVerdict.UNSAFE_NETWORK)", "is not AddressVerdict.UNKNOWN"),
+    ("what is allowed", ADDRESSES,
+     "is AddressVerdict.PUBLIC or self is AddressVerdict.UNSAFE_NETWORK", "is not AddressVerdict.UNKNOWN"),
     # Policies and settings.
     ("ports of targets and callbacks", POLICIES,
      "ports: frozenset[int] | None = WEB_PORTS", "ports: frozenset[int] | None = None"),
@@ -136,9 +142,9 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("lookup has a limit", RESOLVER, "asyncio.timeout(self._timeout_seconds)", "asyncio.timeout(None)"),
     ("answers have a limit", RESOLVER, "tuple(found)[:ANSWER_LIMIT]", "tuple(found)"),
     ("one bad answer refuses the set", RESOLVER,
-     "next((verdict for verdict in verdicts if not verdict.is_allowed), verdicts[0])", "verdicts[0]"),
+     "denied[0] if denied else verdicts[0]", "verdicts[0]"),
     ("one good answer is not enough", RESOLVER,
-     "if not verdict.is_allowed), verdicts[0])", "if verdict.is_allowed), verdicts[0])"),
+     "for verdict in verdicts if not verdict.is_allowed]", "for verdict in verdicts if verdict.is_allowed]"),
     ("answers beyond the limit are judged too", RESOLVER, "for address in found.values()]",
      "for address in list(found.values())[:ANSWER_LIMIT]]"),
     ("refused answers are not handed on", RESOLVER, "        if not hop.verdict.is_allowed:", "        if False:"),
@@ -155,17 +161,18 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("peer is an allowed address", DIAL,
      "    if not hop.verdict.is_allowed:\n            raise refuse", "    if False:\n            raise refuse"),
     ("peer is the dialled address", DIAL, "            if is_stranger:\n", "            if False:\n"),
-    ("a kept connection is one that was judged", DIAL, "if hop.dialled or protocol not in self._peers:",
-     "if hop.dialled:"),
-    ("connect budget over all addresses", DIAL,
-     "        async with asyncio.timeout_at(ends_at):", "        async with asyncio.timeout_at(None):"),
+    ("a kept connection is one that was judged", DIAL, "        if known is None:\n", "        if hop.dialled:\n"),
+    ("connect budget of a dial", DIAL, "sock_connect=self._seconds_left(req)", "sock_connect=None"),
+    ("connect budget over all addresses", DIAL, "        if now >= req.connect_ends_at:", "        if False:"),
+    ("connect budget of a tunnel", DIAL,
+     "        async with asyncio.timeout(timeout.sock_connect):", "        async with asyncio.timeout(None):"),
     ("connect budget is shared", DIAL, "if req.connect_ends_at is None:", "if True:"),
     ("TLS 1.2 at least", DIAL,
      "context.minimum_version = ssl.TLSVersion.TLSv1_2", "context.minimum_version = ssl.TLSVersion.TLSv1"),
     ("certificates are verified", DIAL, "context = ssl.create_default_context()", "context = ssl._create_unverified_context()"),
     # Proxies.
     ("target is judged before the tunnel", DIAL,
-     "address = _admit(sockaddr, policy=self._policy)", "address = ip_address(sockaddr[0])"),
+     "address = _admit(sockaddr, hop=hop, policy=self._policy)", "address = read_address(sockaddr[0])"),
     ("proxy is judged at the dial", PROXY,
      "            if not verdict.is_allowed:\n                raise _refused(verdict)",
      "            if False:\n                raise _refused(verdict)"),
@@ -184,7 +191,7 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("no environment", CLIENT, "trust_env=False", "trust_env=True"),
     ("no cookies", CLIENT, "            cookie_jar=aiohttp.DummyCookieJar(),\n", ""),
     ("no redirects of aiohttp's own", CLIENT, "allow_redirects=False", "allow_redirects=True"),
-    ("no repetition of aiohttp's own", CLIENT, "            middlewares=(_attempt_once,),\n", ""),
+    ("no repetition of aiohttp's own", CLIENT, "session._retry_connection = False", "pass"),
     ("literal is judged before all", CLIENT,
      "        if hop.verdict.is_denial:\n            raise refuse(hop.verdict)", "        pass"),
     ("denied request headers", REQUEST_HEADERS, "return lowered in _DENIED or ", "return "),

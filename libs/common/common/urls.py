@@ -7,7 +7,7 @@ Knows nothing of addresses; what a name resolves to is the fetcher's egress poli
 import ipaddress
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
@@ -24,6 +24,7 @@ AMBIGUOUS_LETTERS = frozenset("ß\N{LATIN CAPITAL LETTER SHARP S}ς")
 _AUTHORITY = re.compile(r"\A(?:[a-z][a-z0-9+.-]*)://([^/?#]+)", re.IGNORECASE)
 _SCHEME = re.compile(r"\A([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _PORT = re.compile(r":([^:\]]*)\Z")
+_PORT_NUMBER = re.compile(r"\A[1-9][0-9]{0,4}\Z")
 _BRACKETED = re.compile(r"\A\[[0-9a-f:.]*:[0-9a-f:.]*\](?::[^:]*)?\Z", re.IGNORECASE)
 _LABEL = re.compile(r"\A[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _NUMERIC_LABEL = re.compile(r"\A(?:[0-9]+|0x[0-9a-f]*)\Z")
@@ -51,12 +52,16 @@ class UrlRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A URL that may be looked up: canonical text, and the host that we are polite to."""
+    """A URL that may be looked up: canonical text, and the host that we are polite to.
+
+    `parsed` is `url` as its parser read it, to be dialled without parsing it once more.
+    """
 
     url: str
     scheme: str
     name: str
     port: int
+    parsed: URL = field(repr=False, compare=False)
 
     @property
     def host(self) -> str:
@@ -78,12 +83,13 @@ def read_url(text: str) -> Target | UrlRefusal:
     try:
         url = URL(text)
         # Only the decoded host shows whether labels of international names are well formed.
-        name, port = url.host if "xn--" in (url.raw_host or "") else url.raw_host, url.port
+        raw_host, port = url.raw_host or "", url.port
+        name = url.host if "xn--" in raw_host else raw_host
     except ValueError:
         return UrlRefusal(problem=UrlProblem.HOST, detail="The URL cannot be parsed; check its host and port.")
     if not name or port is None:
         return UrlRefusal(problem=UrlProblem.NOT_ABSOLUTE, detail="The URL has no host; write it as http://host/path.")
-    raw_name = (url.raw_host or "").lower()
+    raw_name = raw_host.lower()
     ascii_name = raw_name.removesuffix(".")
     if not _is_plain_host(ascii_name, is_absolute=raw_name != ascii_name) or not _is_faithful(ascii_name, text=text):
         return UrlRefusal(
@@ -91,10 +97,11 @@ def read_url(text: str) -> Target | UrlRefusal:
             detail="The host is not a plain DNS name, a dotted IPv4 address or a bracketed IPv6 address.",
         )
     plain = url.with_fragment(None)
-    canonical = str(plain if plain.raw_host == ascii_name else plain.with_host(ascii_name))
+    plain = plain if plain.raw_host == ascii_name else plain.with_host(ascii_name)
+    canonical = str(plain)
     if len(canonical) > URL_LIMIT_CHARACTERS:  # percent-encoding made it longer
         return _too_long()
-    return Target(url=canonical, scheme=url.scheme, name=ascii_name, port=port)
+    return Target(url=canonical, scheme=url.scheme, name=ascii_name, port=port, parsed=plain)
 
 
 def read_redirect(location: str, *, base: Target) -> Target | UrlRefusal:
@@ -135,6 +142,7 @@ def _too_long() -> UrlRefusal:
     return UrlRefusal(problem=UrlProblem.TOO_LONG, detail=f"The URL is longer than {URL_LIMIT_CHARACTERS} characters.")
 
 
+@lru_cache(maxsize=4096)
 def _refuse_authority(authority: str) -> UrlRefusal | None:
     if "@" in authority:
         return UrlRefusal(
@@ -144,7 +152,7 @@ def _refuse_authority(authority: str) -> UrlRefusal | None:
     if not _is_plainly_spelled(authority):
         return UrlRefusal(problem=UrlProblem.HOST, detail="The host is spelled in an ambiguous way; write it plainly.")
     port = _PORT.search(authority)
-    if port is not None and not (re.fullmatch(r"[1-9][0-9]{0,4}", port.group(1)) and int(port.group(1)) <= 65535):
+    if port is not None and not (_PORT_NUMBER.match(port.group(1)) and int(port.group(1)) <= 65535):
         return UrlRefusal(problem=UrlProblem.PORT, detail="The port is not a number from 1 to 65535.")
     return None
 

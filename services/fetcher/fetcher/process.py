@@ -128,6 +128,8 @@ class FetcherThread:
         self._thread.start()
         fetcher = self._started.result(timeout=START_TIMEOUT_SECONDS)
         log.info("fetcher started", worker=self.worker, slots=fetcher.slots.count, metrics_port=fetcher.metrics_port)
+        if not self._settings.contact:  # RFC 9110 section 10.1.2: a robot should send From
+            log.warning("no contact", setting="FETCHWORK_CONTACT", effect="origins cannot tell who answers for this robot")
 
     def take_batch(self, message: str) -> None:
         """The body of the Celery task; see `Tasks.take_batch`."""

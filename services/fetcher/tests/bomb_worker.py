@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 from common.clock import utc_now
-from common.contracts.fetches import FetchRequest, PerformFetch
+from common.contracts.fetches import BODY_DEFAULT_BYTES, FetchRequest, PerformFetch
 from common.ids import new_fetch_id
 
 from fetcher.egress.budgets import Budgets
@@ -32,8 +32,9 @@ async def _run(warm_up: str, urls: list[str]) -> dict[str, object]:
     client = EgressClient(policy, user_agent="bombs/1", budgets=Budgets(first_byte_seconds=2.0, idle_seconds=1.0))
     slots = asyncio.Semaphore(4)
 
-    async def fetch(url: str) -> str:
-        request = FetchRequest(url=url, timeout_seconds=4)
+    async def fetch(asked: str) -> str:
+        url, _, limit = asked.partition("#")  # a fragment says how large the body may be
+        request = FetchRequest(url=url, timeout_seconds=4, max_bytes=int(limit or BODY_DEFAULT_BYTES))
         command = PerformFetch(
             id=new_fetch_id(), dispatch_seq=1, lease_ends_at=utc_now() + timedelta(seconds=60), request=request
         )

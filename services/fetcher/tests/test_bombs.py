@@ -16,7 +16,7 @@ from fetcher.perform import perform
 
 MEBIBYTE = 1024 * 1024
 BUDGETS = Budgets(connect_seconds=0.4, first_byte_seconds=0.4, idle_seconds=0.3)
-TOTAL_SECONDS = 0.7
+TOTAL_SECONDS, LONG_SECONDS = 0.7, 10.0
 GROWTH_LIMIT_BYTES = 100 * MEBIBYTE
 WORKER = Path(__file__).with_name("bomb_worker.py")
 
@@ -70,13 +70,15 @@ async def test_ends_in_its_own_error_and_in_time(name: str, serve_raw, make_clie
     url = origin.url().replace("http:", "https:") if "TLS" in name else origin.url()
     max_bytes = 200_000 if "members" in name else MEBIBYTE if "undeclared" in name or "chunks" in name else 10 * MEBIBYTE
     started_at = time.monotonic()
-    asked = command(url, timeout_seconds=TOTAL_SECONDS, max_bytes=max_bytes)
+    # Only where the total is what must end it is the total short: a slow machine may take long over the others.
+    total_seconds = TOTAL_SECONDS if exceeded is Budget.TOTAL else LONG_SECONDS
+    asked = command(url, timeout_seconds=total_seconds, max_bytes=max_bytes)
     outcome = (await perform(asked, client=make_client(budgets=BUDGETS))).outcome
     seconds = time.monotonic() - started_at
     evidence = outcome.evidence
     assert (outcome.error.type if outcome.error else None, evidence.exceeded) == (error, exceeded)
     assert (evidence.received.status if evidence.received else None) == received
-    assert seconds < TOTAL_SECONDS + 1
+    assert seconds < total_seconds + 1
     assert evidence.wire_bytes <= max_bytes + BUDGETS.wire_slack_bytes + 512 * 1024
     assert evidence.decoded_bytes <= max_bytes + 1
 
@@ -119,7 +121,8 @@ async def test_head_within_its_limits_is_read_whole(serve_raw, make_client, comm
 
 async def test_worker_stays_small_whatever_is_thrown_at_it(serve_raw) -> None:
     origins: dict[str, Any] = {name: await serve_raw(play) for name, play in PLAYS.items()}
-    urls = [origin.url() for origin in origins.values()] * 2
+    # Members are empty: whoever waits until they add up to the usual limit measures the machine.
+    urls = [origin.url() + ("#200000" if "members" in name else "") for name, origin in origins.items()] * 2
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(WORKER), origins["bomb in a redirect"].url(), *urls, stdout=asyncio.subprocess.PIPE
     )

@@ -1,153 +1,28 @@
-"""The gate of robots.txt: whom it asks, how often, what it makes of each answer, and what it does when nobody answers.
-
-`StoreApi` stands in for the store's `/internal/v1/robots`. It keeps to the contract (200 with a RobotsFile, expired or not, 404,
-204, the newest kept, bearer token); the store's own tests and tests/integration hold the real one to the same.
-"""
+"""The gate of robots.txt: what it makes of each answer, and how the attempts of one process share a lookup."""
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
-from common.contracts.fetches import ErrorType, RobotsEvidence, RobotsVerdict
-from common.contracts.robots import ROBOTS_LIMIT_BYTES, RobotsAvailability, RobotsFile
-from common.urls import Target, read_url
-from prometheus_client import CollectorRegistry
+from common.contracts.fetches import ErrorType, ResponseHead, RobotsEvidence, RobotsVerdict
+from common.contracts.robots import ROBOTS_LIMIT_BYTES, RobotsOrigin
+from pydantic import TypeAdapter
+from robots_world import PRIVATE, Moment, Site, StoreApi, at, check, count
+from structlog.testing import capture_logs
 
+from fetcher.egress.client import Exchange
 from fetcher.egress.evidence import EvidenceLog
 from fetcher.errors import ExchangeFailed
-from fetcher.politeness.robots import FAILURE_SECONDS, RobotsGate
-from fetcher.politeness.robots_metrics import RobotsMetrics
-from fetcher.politeness.robots_store import LEAVE_ALONE_SECONDS, RobotsStore
-from fetcher.report import StoreAddress, store_session
+from fetcher.politeness.robots import BIG_CHARACTERS, FAILURE_SECONDS
+from fetcher.politeness.robots_memory import ENTRY_WEIGHT
+from fetcher.politeness.robots_origin import WIRE_LIMIT_BYTES, _read_start, origin_of
+from fetcher.politeness.robots_rules import RobotsRules
 
-PRIVATE = "User-agent: *\nDisallow: /private # keep out\nCrawl-delay: 2"
-DAY = timedelta(hours=24)
-
-
-@dataclass
-class Moment:
-    """A clock that stands still until the test moves it."""
-
-    now: datetime = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def move(self, **time: float) -> None:
-        self.now += timedelta(**time)
-
-
-@dataclass
-class StoreApi:
-    """The store's door for robots.txt files, in memory. With a `gate`, it answers nothing before that is set."""
-
-    files: dict[str, RobotsFile] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    status: int | None = None
-    gate: asyncio.Event | None = None
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(request.method)
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.status is not None or request.headers.get("Authorization") != "Bearer secret":
-            return web.Response(status=self.status or 401)
-        if request.method == "PUT":
-            file = RobotsFile.model_validate_json(await request.read())
-            kept = self.files.get(file.origin)
-            if kept is None or kept.fetched_at < file.fetched_at:
-                self.files[file.origin] = file
-            return web.Response(status=204)
-        found = self.files.get(request.query["origin"])
-        return web.json_response(text=found.model_dump_json()) if found else web.Response(status=404)
-
-
-@dataclass
-class Site:
-    """An origin whose robots.txt answers as told, and counts. With a `gate`, it answers nothing before that is set."""
-
-    base: str = ""
-    status: int = 200
-    body: bytes = PRIVATE.encode()
-    headers: dict[str, str] = field(default_factory=dict)
-    visits: int = 0
-    gate: asyncio.Event | None = None
-
-    async def answer(self, _request: web.Request) -> web.Response:
-        self.visits += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        return web.Response(status=self.status, body=self.body, headers={"Content-Type": "text/plain"} | self.headers)
-
-    def at(self, path: str) -> Target:
-        return at(self.base + path)
-
-
-def at(url: str) -> Target:
-    target = read_url(url)
-    assert isinstance(target, Target)
-    return target
-
-
-@pytest.fixture
-def moment() -> Moment:
-    return Moment()
-
-
-@pytest.fixture
-def store() -> StoreApi:
-    return StoreApi()
-
-
-@pytest.fixture
-async def site(serve) -> Site:
-    site = Site()
-    site.base = await serve({"/robots.txt": site.answer})
-    return site
-
-
-MakeGate = Callable[..., Awaitable[RobotsGate]]
-
-
-@pytest.fixture
-async def make_gate(serve, make_client, store: StoreApi, moment: Moment) -> AsyncIterator[MakeGate]:
-    """Build a gate before the store's stand-in; `registry` is an attribute of each, for its metrics."""
-    url = await serve({"/internal/v1/robots": store.answer})
-    gates = []
-    async with store_session() as session:
-
-        async def make(*, client: Any = None, store_url: str = url, store_seconds: float = 2.0, **edges: Any) -> RobotsGate:
-            address = StoreAddress(url=store_url, token="secret")
-            registry = CollectorRegistry()
-            gate = RobotsGate(
-                client or make_client(),
-                store=RobotsStore(address, session=session, clock=moment, timeout_seconds=store_seconds),
-                metrics=RobotsMetrics(registry),
-                user_agent="Fetchwork/1 (test)",
-                clock=moment,
-                **edges,
-            )
-            gate.registry = registry  # type: ignore[attr-defined]
-            gates.append(gate)
-            return gate
-
-        yield make
-        for gate in gates:
-            await gate.close()
-
-
-async def check(gate: RobotsGate, target: Target) -> RobotsEvidence:
-    return await gate.check(target, log=EvidenceLog())
-
-
-def count(gate: Any, source: str, result: str) -> float | None:
-    return gate.registry.get_sample_value("fetchwork_robots_lookups_total", {"source": source, "result": result})
+pytest_plugins = ["robots_fixtures"]
 
 
 async def test_verdict_comes_with_its_line_and_its_file(make_gate, site: Site, moment: Moment) -> None:
@@ -324,143 +199,13 @@ async def test_origin_that_answers_badly_fails_the_attempt(play: Any, error: Err
     assert failed.value.error.type is error
 
 
-async def test_file_is_asked_for_again_after_a_day(make_gate, site: Site, moment: Moment) -> None:
-    gate = await make_gate()
-    await check(gate, site.at("/a"))
-    moment.move(hours=23, minutes=59)
-    await check(gate, site.at("/a"))
-    assert site.visits == 1
-    site.body = b"User-agent: *\nDisallow: /a"
-    moment.move(minutes=1)
-    assert (await check(gate, site.at("/a"))).verdict is RobotsVerdict.DISALLOWED
-    assert site.visits == 2
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("public, max-age=3600", 3600),
-        ("max-age=1", 600),
-        ("max-age=99999999", 86400),
-        ("s-maxage=3600", 86400),
-        ("no-cache", 86400),
-    ],
-)
-async def test_max_age_shortens_within_bounds(value: str, seconds: int, make_gate, site, store, moment, until) -> None:
-    site.headers = {"Cache-Control": value}
-    await check(await make_gate(), site.at("/a"))
-    await until(lambda: site.base in store.files)
-    assert store.files[site.base].expires_at == moment.now + timedelta(seconds=seconds)
-
-
-async def test_unreachable_is_left_alone_twice_as_long_each_time(make_gate, site: Site, moment: Moment) -> None:
-    site.status, gate = 503, await make_gate()
-    for minutes in (1, 2, 4, 8, 16, 32, 60, 60):
-        assert (await check(gate, site.at("/a"))).verdict is RobotsVerdict.UNREACHABLE
-        assert gate.asked_again_at(site.at("/a")) == moment.now + timedelta(minutes=minutes)
-        visits = site.visits
-        moment.move(minutes=minutes, seconds=-1)
-        assert (await check(gate, site.at("/a"))).verdict is RobotsVerdict.UNREACHABLE and site.visits == visits
-        moment.move(seconds=1)
-    site.status = 200
-    assert (await check(gate, site.at("/a"))).verdict is RobotsVerdict.ALLOWED
-    assert gate.asked_again_at(site.at("/a")) is None
-
-
-@pytest.mark.parametrize(("value", "minutes"), [("600", 10), ("5", 1), ("86400", 60)])
-async def test_retry_after_is_honoured_within_the_hour(value: str, minutes: int, make_gate, site, moment) -> None:
-    site.status, site.headers, gate = 429, {"Retry-After": value}, await make_gate()
-    await check(gate, site.at("/a"))
-    assert gate.asked_again_at(site.at("/a")) == moment.now + timedelta(minutes=minutes)
-
-
-@pytest.mark.parametrize("has_store", [True, False])
-async def test_expired_copy_serves_while_the_origin_is_unreachable(has_store, make_gate, site, store, moment, until) -> None:
-    gate = await make_gate()
-    first = await check(gate, site.at("/private"))
-    await until(lambda: site.base in store.files)
-    store.status = None if has_store else 500
-    moment.move(days=2)
-    site.status = 503
-    again = await check(gate, site.at("/private"))
-    assert again == first and site.visits == 2 and count(gate, "origin", "stale") == 1
-    await check(gate, site.at("/private"))
-    assert site.visits == 2
-    moment.move(minutes=1)
-    await check(gate, site.at("/private"))
-    assert site.visits == 3
-    if has_store:
-        assert store.files[site.base].availability is RobotsAvailability.FOUND
-    moment.move(days=30)
-    assert (await check(gate, site.at("/private"))).verdict is RobotsVerdict.UNREACHABLE
-
-
-async def test_copy_of_another_worker_serves_while_the_origin_is_unreachable(make_gate, site, store, moment) -> None:
-    store.files[site.base] = RobotsFile(
-        origin=site.base,
-        availability=RobotsAvailability.FOUND,
-        status=200,
-        text=PRIVATE,
-        fetched_at=moment.now - 3 * DAY,
-        expires_at=moment.now - 2 * DAY,
-    )
-    site.status = 500
-    evidence = await check(await make_gate(), site.at("/private"))
-    assert (evidence.verdict, evidence.fetched_at) == (RobotsVerdict.DISALLOWED, moment.now - 3 * DAY)
-
-
-async def test_workers_share_a_file_through_the_store(make_gate, site, store, until) -> None:
-    await check(await make_gate(), site.at("/private"))
-    await until(lambda: site.base in store.files)
-    other = await make_gate()
-    assert (await check(other, site.at("/private"))).verdict is RobotsVerdict.DISALLOWED
-    assert site.visits == 1 and count(other, "store", "found") == 1
-
-
-async def test_stored_file_is_trusted_for_a_day_at_most(make_gate, site, store, moment) -> None:
-    store.files[site.base] = RobotsFile(
-        origin=site.base,
-        availability=RobotsAvailability.UNAVAILABLE,
-        fetched_at=moment.now,
-        expires_at=moment.now + 300 * DAY,
-    )
-    gate = await make_gate()
-    assert (await check(gate, site.at("/a"))).verdict is RobotsVerdict.UNAVAILABLE and site.visits == 0
-    store.files.clear()
-    moment.move(days=1)
-    await check(gate, site.at("/a"))
-    assert site.visits == 1
-
-
-@pytest.mark.parametrize("status", [401, 500, 503])
-async def test_store_that_is_away_is_done_without_and_left_alone(status, make_gate, site, store, moment) -> None:
-    store.status, gate = status, await make_gate()
-    assert (await check(gate, site.at("/private"))).verdict is RobotsVerdict.DISALLOWED
-    assert count(gate, "store", "away") == 1
-    gate._kept.forget(site.base)
-    await check(gate, site.at("/private"))
-    assert store.asked == ["GET"] and site.visits == 2
-    gate._kept.forget(site.base)
-    moment.move(seconds=LEAVE_ALONE_SECONDS)
-    store.status = None
-    await check(gate, site.at("/private"))
-    assert store.asked[1] == "GET"
-
-
-async def test_store_that_hangs_costs_its_short_timeout(make_gate, site, store) -> None:
-    store.gate = asyncio.Event()
-    gate = await make_gate(store_seconds=0.2)
-    async with asyncio.timeout(5):
-        assert (await check(gate, site.at("/private"))).verdict is RobotsVerdict.DISALLOWED
-    store.gate.set()
-
-
-async def test_failure_does_not_replace_a_copy_that_could_not_be_seen(make_gate, site, store, moment, until) -> None:
-    store.status, site.status, gate = 500, 503, await make_gate()
-    await check(gate, site.at("/a"))
-    store.status = None
-    moment.move(seconds=LEAVE_ALONE_SECONDS)
-    assert not gate._sharing and store.asked == ["GET"]
+async def test_origin_without_connection_or_tls_fails_the_attempt(make_gate, serve, server_tls) -> None:
+    untrusted = await serve({}, tls=server_tls)
+    for url, error in (("http://127.0.0.1:1/a", ErrorType.CONNECT), (f"{untrusted}/a", ErrorType.TLS)):
+        log = EvidenceLog()
+        with pytest.raises(ExchangeFailed) as failed:
+            await (await make_gate()).check(at(url), log=log)
+        assert failed.value.error.type is error and len(log.hops) == 1
 
 
 async def test_many_attempts_ask_once(make_gate, site: Site, store: StoreApi, until) -> None:
@@ -522,7 +267,7 @@ async def test_memory_forgets_the_origin_that_was_not_asked_for_longest(make_gat
     sites = [Site(), Site(), Site()]
     for site in sites:
         site.base = await serve({"/robots.txt": site.answer})
-    gate = await make_gate(memory_limit=2 * 300 + 99)
+    gate = await make_gate(memory_limit=3 * ENTRY_WEIGHT + 50)  # three without their rules, two with them
     for number in (0, 1, 0, 2):
         await check(gate, sites[number].at("/a"))
     store.status = 500
@@ -536,31 +281,104 @@ async def test_closing_ends_a_lookup(make_gate, site: Site, until) -> None:
     gate = await make_gate()
     waiting = asyncio.create_task(check(gate, site.at("/a")))
     await until(lambda: site.visits)
-    await gate.close()
-    await asyncio.wait([waiting], timeout=5)
-    assert waiting.done()
+    async with asyncio.timeout(5):
+        await gate.close()
+        await asyncio.wait([waiting])
+    assert waiting.cancelled() and not gate._lookups
     site.gate.set()
 
 
-async def test_stores_session_follows_no_redirect_and_checks_the_origin(serve, moment: Moment) -> None:
-    asked = []
+async def test_closing_ends_what_is_being_handed_to_the_store(make_gate, site: Site, store: StoreApi, until) -> None:
+    site.gate = asyncio.Event()
+    gate = await make_gate(store_seconds=60)
+    checking = asyncio.create_task(check(gate, site.at("/a")))
+    await until(lambda: site.visits)
+    store.gate = asyncio.Event()
+    site.gate.set()
+    await checking
+    await until(lambda: "PUT" in store.asked)
+    handing = list(gate._sharing)
+    async with asyncio.timeout(5):
+        await gate.close()
+    assert [task.cancelled() for task in handing] == [True]
+    store.gate.set()
 
-    async def answer(request: web.Request) -> web.Response:
-        asked.append(request.path)
-        if request.query["origin"] == "http://moved.example":
-            raise web.HTTPFound("/elsewhere")
-        file = RobotsFile(
-            origin="http://other.example",
-            availability=RobotsAvailability.UNAVAILABLE,
-            fetched_at=moment.now,
-            expires_at=moment.now + DAY,
-        )
-        return web.json_response(text=file.model_dump_json())
 
-    url = await serve({"/internal/v1/robots": answer, "/elsewhere": answer})
-    async with aiohttp.ClientSession() as session:
-        store = RobotsStore(StoreAddress(url=url, token="secret"), session=session, clock=moment)
-        stored = await store.get("http://mine.example")
-        assert stored.file is None and not stored.is_away
-        assert (await store.get("http://moved.example")).is_away
-    assert asked == ["/internal/v1/robots"] * 2
+async def test_broken_lookup_fails_its_waiters_and_is_forgotten(make_gate, site: Site) -> None:
+    gate = await make_gate()
+    whole, gate._client = gate._client, None  # type: ignore[assignment]
+    with capture_logs() as logs:
+        results = await asyncio.gather(*(check(gate, site.at("/a")) for _ in range(3)), return_exceptions=True)
+    assert [(entry["event"], entry["error"]) for entry in logs] == [("robots lookup broke", "AttributeError")]
+    assert [type(result) for result in results] == [AttributeError] * 3 and not gate._lookups
+    gate._client = whole
+    assert (await check(gate, site.at("/a"))).verdict is RobotsVerdict.ALLOWED
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+async def test_big_file_is_read_and_matched_off_the_loop(is_big: bool, make_gate, site: Site, monkeypatch) -> None:
+    threads = []
+    read, is_allowed = RobotsRules.read, RobotsRules.is_allowed
+
+    def watched_read(text: str, *, product_token: str) -> RobotsRules:
+        threads.append(threading.get_ident())
+        return read(text, product_token=product_token)
+
+    def watched_match(rules: RobotsRules, url: str) -> bool:
+        threads.append(threading.get_ident())
+        return is_allowed(rules, url)
+
+    monkeypatch.setattr(RobotsRules, "read", watched_read)
+    monkeypatch.setattr(RobotsRules, "is_allowed", watched_match)
+    site.body += b"\nDisallow: /a" * (BIG_CHARACTERS // 10 if is_big else 1)
+    assert (await check(await make_gate(), site.at("/private"))).verdict is RobotsVerdict.DISALLOWED
+    assert {thread != threading.get_ident() for thread in threads} == {is_big} and len(threads) > 1
+
+
+async def test_remembered_failure_keeps_no_frames(make_gate, make_client, names) -> None:
+    gate = await make_gate(client=make_client(lookup=names))
+    with pytest.raises(ExchangeFailed):
+        await check(gate, at("http://nowhere.example.com/a"))
+    failure = gate._failures.get("http://nowhere.example.com")
+    assert (failure.error.__traceback__, failure.error.__cause__, failure.error.__context__) == (None, None, None)
+
+
+async def test_flood_of_empty_members_ends_and_does_not_hold_the_loop() -> None:
+    turns = pieces = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal pieces
+        while pieces < 8:
+            pieces += 1
+            yield gzip.compress(b"") * (WIRE_LIMIT_BYTES // 60)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    head = ResponseHead(status=200, final_url="http://host.example/robots.txt")
+    exchange = Exchange(head=head, coding="gzip", length=None, chunks=chunks())
+    counting = asyncio.create_task(count_turns())
+    assert await _read_start(exchange) == b""
+    counting.cancel()
+    assert turns > 5_000 and pieces < 5
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("http://Host.example/a", "http://host.example"),
+        ("http://host.example:80/", "http://host.example"),
+        ("https://host.example:443/", "https://host.example"),
+        ("https://host.example:80/", "https://host.example:80"),
+        ("http://host.example:443/", "http://host.example:443"),
+        ("http://[::1]:8080/a", "http://[::1]:8080"),
+        ("http://[::1]/a", "http://[::1]"),
+        ("http://under_score.example/a", "http://under_score.example"),
+    ],
+)
+def test_origin_is_spelled_as_the_contract_has_it(url: str, origin: str) -> None:
+    assert origin_of(at(url)) == origin
+    assert TypeAdapter(RobotsOrigin).validate_python(origin) == origin

@@ -104,3 +104,9 @@ async def test_refused_address_is_in_the_evidence_of_the_attempt(gate, make_clie
     outcome = (await perform(command("http://10.0.0.1/a"), client=make_client(), robots=gate)).outcome
     assert outcome.error is not None and outcome.error.type is ErrorType.REFUSED_ADDRESS and not outcome.is_retryable
     assert [(hop.verdict, hop.addresses) for hop in outcome.evidence.hops] == [("deny_private", ("10.0.0.1",))]
+
+
+async def test_address_that_needs_no_lookup_is_refused_before_its_robots_txt_is_asked_for(gate, make_client, command) -> None:
+    outcome = (await perform(command("http://10.0.0.1/page"), client=make_client(), robots=gate)).outcome
+    assert outcome.error is not None and outcome.error.type is ErrorType.REFUSED_ADDRESS
+    assert [hop.url for hop in outcome.evidence.hops] == ["http://10.0.0.1/page"]

@@ -268,6 +268,17 @@ async def test_worker_without_a_broker_keeps_trying_and_can_be_stopped(launch: A
     assert await worker.exit_code() == 0
 
 
+async def test_a_fetcher_without_a_contact_says_so_once(launch: Any, until: Until) -> None:
+    nameless, named = launch(), launch(CONTACT="robots@a.test")
+    for worker in (nameless, named):
+        await until(lambda worker=worker: worker.lines("fetcher started"), seconds=20)
+        worker.signal()
+    assert [await worker.exit_code() for worker in (nameless, named)] == [0, 0]
+    [line] = nameless.lines("no contact")
+    assert (line["level"], line["setting"]) == ("warning", "FETCHWORK_CONTACT")
+    assert named.lines("no contact") == []
+
+
 async def test_faulty_settings_end_the_start_with_code_2(launch: Any) -> None:
     worker = launch(FETCHER_DRAIN_SECONDS="5", STORE_URL="")
     assert await worker.exit_code() == 2

@@ -23,19 +23,6 @@ class StoreMetrics:
         )
         self.attempts = Counter("fetchwork_attempts_total", "Attempts recorded, by outcome.", ["outcome"], registry=registry)
         self.retries = Counter("fetchwork_retries_total", "Attempts after which another was scheduled.", registry=registry)
-        self.reused = Counter(
-            "fetchwork_reuse_total", "Fetches that another fetch's exchange answered, by kind.", ["kind"], registry=registry
-        )
-        self.reuse_saved_bytes = Counter(
-            "fetchwork_reuse_saved_bytes_total", "Decoded bytes not transferred again, by kind.", ["kind"], registry=registry
-        )
-        self.robots_files = Gauge("fetchwork_robots_files", "robots.txt files kept for all fetchers.", registry=registry)
-        self.robots_pruned = Counter(
-            "fetchwork_robots_pruned_total", "robots.txt files deleted: long expired, or beyond the limit.", registry=registry
-        )
-        self.robots_refused = Counter(
-            "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
-        )
         self.dispatched = Counter("fetchwork_dispatched_total", "Fetches claimed and leased.", registry=registry)
         self.redeliveries = Counter(
             "fetchwork_dispatch_redeliveries_total", "Fetches dispatched again because a lease ended.", registry=registry
@@ -51,7 +38,7 @@ class StoreMetrics:
             "fetchwork_conservation_gap", "Accepted minus terminal minus pending; returns to 0 when idle.", registry=registry
         )
         self.history_rows = Gauge(
-            "fetchwork_history_rows", "About how many rows the tables have that the store never prunes.", ["table"], registry=registry
+            "fetchwork_history_rows", "About how many rows a table has that only its owner prunes.", ["table"], registry=registry
         )
         self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
         self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)
@@ -73,7 +60,23 @@ class StoreMetrics:
         self.loop_failures = Counter(
             "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
         )
+        self._add_reuse_and_robots(registry)
         self._start_at_zero()
+
+    def _add_reuse_and_robots(self, registry: CollectorRegistry) -> None:
+        self.reused = Counter(
+            "fetchwork_reuse_total", "Fetches that another fetch's exchange answered, by kind.", ["kind"], registry=registry
+        )
+        self.reuse_saved_bytes = Counter(
+            "fetchwork_reuse_saved_bytes_total", "Decoded bytes not transferred again, by kind.", ["kind"], registry=registry
+        )
+        self.robots_files = Gauge("fetchwork_robots_files", "robots.txt files kept for all fetchers.", registry=registry)
+        self.robots_pruned = Counter(
+            "fetchwork_robots_pruned_total", "robots.txt files deleted: long expired, or beyond the limit.", registry=registry
+        )
+        self.robots_refused = Counter(
+            "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
+        )
 
     def _start_at_zero(self) -> None:
         """A series that appears with its first event hides that event from every rate."""

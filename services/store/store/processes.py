@@ -28,6 +28,7 @@ from store.handlers import AcceptHandler, Data, Handler, RecordHandler
 from store.maintenance.abandoner import Abandoner
 from store.maintenance.census import Census
 from store.maintenance.follower_finisher import FollowerFinisher
+from store.maintenance.follower_promoter import FollowerPromoter
 from store.maintenance.robots_pruner import RobotsPruner
 from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
@@ -187,6 +188,7 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
             pool=parts.pool, after_dispatches=settings.abandon_after_dispatches, source=parts.source, metrics=parts.metrics
         ),
         FollowerFinisher(pool=parts.pool, source=parts.source, metrics=parts.metrics),
+        FollowerPromoter(pool=parts.pool),
         RobotsPruner(
             pool=parts.pool,
             retention_seconds=settings.robots_retention_seconds,

@@ -1,6 +1,7 @@
 """The internal API as its two callers use it, over a real database."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -106,6 +107,26 @@ async def test_robots_files_are_shared_and_the_newer_one_stays(client: httpx2.As
         assert (await client.put(path, content=_robots(text, seconds=seconds))).status_code == 204
     kept = RobotsFile.model_validate_json((await client.get(path, params=origin)).content)
     assert (kept.text, kept.fetched_at, kept.expires_at) == ("third\0", at(20), at(80))
+
+
+async def test_an_expired_copy_that_serves_on_replaces_itself_and_never_the_other_way(client: httpx2.AsyncClient) -> None:
+    path, origin = "/internal/v1/robots", {"origin": "http://a.test"}
+    first = RobotsFile.model_validate_json(_robots("a", seconds=0))
+    for expires in (at(60), at(600), at(30)):
+        content = first.model_copy(update={"expires_at": expires}).model_dump_json()
+        assert (await client.put(path, content=content)).status_code == 204
+    kept = RobotsFile.model_validate_json((await client.get(path, params=origin)).content)
+    assert (kept.fetched_at, kept.expires_at) == (at(0), at(600)), "long expired by now, and still given out"
+
+
+async def test_a_robots_file_of_the_full_length_in_the_longest_encoding_passes(client: httpx2.AsyncClient) -> None:
+    path, origin = "/internal/v1/robots", {"origin": "http://a.test"}
+    text = "\ufffd" * ROBOTS_LIMIT_BYTES
+    escaped = json.dumps(json.loads(_robots(text, seconds=0)))
+    assert escaped.count("\\ufffd") == ROBOTS_LIMIT_BYTES
+    for content in (escaped, _robots(text, seconds=1)):
+        assert (await client.put(path, content=content)).status_code == 204
+    assert RobotsFile.model_validate_json((await client.get(path, params=origin)).content).text == text
 
 
 async def test_robots_files_that_cannot_be_kept_are_refused(client: httpx2.AsyncClient) -> None:

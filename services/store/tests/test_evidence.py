@@ -1,5 +1,8 @@
 """What readers see of an attempt, and what only the audit log holds."""
 
+import re
+from pathlib import Path
+
 import asyncpg
 import pytest
 from common.contracts.fetches import (
@@ -90,3 +93,22 @@ async def test_nobody_but_the_owner_changes_the_audit_log(empty_database_url: st
     finally:
         await owner.execute("RESET ROLE; DROP OWNED BY writer_of_audits; DROP ROLE writer_of_audits")
         await owner.close()
+
+
+async def test_the_owner_prunes_old_history_of_finished_fetches_as_documented(pool: Pool, repository: Path) -> None:
+    error = FetchError(type=ErrorType.REFUSED_ADDRESS, detail="d")
+    outcome = Outcome(kind=OutcomeKind.REFUSED, error=error, evidence=Evidence(hops=(REFUSED,)))
+    for _ in range(3):
+        await _recorded(pool, outcome)
+    old, recent, pending = [row["id"] for row in await fetch_rows(pool, "SELECT id FROM fetches ORDER BY id")]
+    finish = "UPDATE fetches SET status = 'failed', error_type = 'dns', finished_at = now() WHERE id <> $1"
+    await fetch_rows(pool, finish, pending)
+    for table, column in (("audit_log", "at"), ("attempts", "finished_at")):
+        ago = "now() - make_interval(days => CASE WHEN fetch_id = $1 THEN 1 ELSE 400 END)"
+        await fetch_rows(pool, f"UPDATE {table} SET {column} = {ago}", recent)  # noqa: S608
+    [statements] = re.findall(r"```sql\n(.*?)```", (repository / "docs/states.md").read_text(), re.DOTALL)
+    async with pool.acquire() as connection:
+        await connection.execute(statements)
+    assert [row["fetch_id"] for row in await fetch_rows(pool, "SELECT fetch_id FROM audit_log")] == [recent]
+    kept = {row["fetch_id"] for row in await fetch_rows(pool, "SELECT fetch_id FROM attempts")}
+    assert kept == {recent, pending} and old not in kept

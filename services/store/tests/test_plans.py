@@ -23,6 +23,7 @@ HOT = [
     "reuse_stored",
     "followers_lock",
     "followers_release",
+    "followers_promote",
     "finished_leaders_insert",
     "finished_leaders_lock",
     "finished_leaders_delete",
@@ -41,6 +42,7 @@ INDEXED = [
     ("reuse_lock_leaders", "fetch_queue_leaders"),
     ("reuse_newest", "fetches_reusable"),
     ("followers_lock", "fetch_queue_followers"),
+    ("followers_promote", "fetch_queue_followers_due"),
     ("finished_leaders_insert", "fetch_queue_followers"),
     ("finished_leaders_delete", "fetch_queue_followers"),
 ]

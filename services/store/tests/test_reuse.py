@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -14,10 +14,11 @@ from common.contracts.views import FetchView, ServedByKind, WaitingReason
 from ledger_words import accept_events, accepted, at, attempted, failed, fetched
 from store.database import Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Claimed, Lease, claim
-from store.fetches.followers import FOLLOWERS_AT_ONCE
+from store.fetches.followers import FOLLOW_MARGIN_SECONDS, FOLLOWERS_AT_ONCE
 from store.fetches.read import read_fetch
 from store.fetches.record import Attempt, Recorded, record
 from store.maintenance.follower_finisher import FollowerFinisher
+from store.maintenance.follower_promoter import BATCH_FETCHES, FollowerPromoter
 from store.metrics import StoreMetrics
 
 LEASE = Lease(margin_seconds=10, abandon_after_dispatches=3)
@@ -51,6 +52,10 @@ def _event(*, seconds: float, fetches: int = 1, **request: Any) -> Envelope[Fetc
     return event.model_copy(update={"data": FetchesAccepted(fetches=tuple(same))})
 
 
+async def _promote(pool: Pool, *, seconds: float) -> None:
+    await FollowerPromoter(pool=pool).run_once(now=at(seconds))
+
+
 async def _claim(pool: Pool, *, seconds: float) -> list[Claimed]:
     return await claim(pool, limit=2000, leased_limit=2000, lease=LEASE, now=at(seconds))
 
@@ -67,6 +72,11 @@ async def _view(pool: Pool, fetch_id: UUID, *, seconds: float = 1) -> FetchView:
     view = await read_fetch(pool, fetch_id, has_fetcher=True, now=at(seconds))
     assert view is not None
     return view
+
+
+async def _due(pool: Pool, fetch_id: UUID) -> datetime:
+    due: datetime = (await fetch_rows(pool, "SELECT run_at FROM fetch_queue WHERE id = $1", fetch_id))[0]["run_at"]
+    return due
 
 
 async def _count(pool: Pool, table: str) -> int:
@@ -169,6 +179,10 @@ async def test_other_limits_make_another_exchange(pool: Pool, other: dict[str, A
 async def test_a_follower_goes_its_own_way_when_the_leader_takes_too_long(pool: Pool) -> None:
     leader, follower = await _ask(pool, seconds=0), await _ask(pool, seconds=0)
     assert len(await _claim(pool, seconds=0)) == 1
+    await _promote(pool, seconds=29)
+    assert await _claim(pool, seconds=29) == []
+    assert await _claim(pool, seconds=31) == [], "a claim itself lets nobody loose"
+    await _promote(pool, seconds=31)
     assert [fetch.command.id for fetch in await _claim(pool, seconds=31)] == [follower]
     await _record(pool, leader, _response(*VALIDATED), seconds=32)
     assert (await _view(pool, follower, seconds=32)).status is FetchStatus.RUNNING
@@ -176,6 +190,66 @@ async def test_a_follower_goes_its_own_way_when_the_leader_takes_too_long(pool: 
     served_by = (await _view(pool, follower)).served_by
     assert served_by is not None and (served_by.kind, served_by.fetch_id) == (ServedByKind.LIVE, follower)
     assert await _count(pool, "fetch_queue") == 0
+
+
+async def test_of_many_followers_only_one_goes_its_own_way_and_the_others_follow_it(pool: Pool) -> None:
+    leader = await _ask(pool, seconds=0)
+    await _claim(pool, seconds=0)
+    first, *others = sorted([await _ask(pool, seconds=0) for _ in range(4)])
+    await _promote(pool, seconds=31)
+    assert [fetch.command.id for fetch in await _claim(pool, seconds=31)] == [first]
+    waiting = (await _view(pool, others[-1], seconds=31)).waiting
+    assert waiting is not None and waiting.reason is WaitingReason.COALESCED
+    assert waiting.until == at(31 + 30 + FOLLOW_MARGIN_SECONDS)
+    recorded = await _record(pool, first, _response(*VALIDATED), seconds=32)
+    assert recorded.finished.statuses == Counter(succeeded=4)
+    served_by = (await _view(pool, others[-1])).served_by
+    assert served_by is not None and (served_by.kind, served_by.fetch_id) == (ServedByKind.COALESCED, first)
+    assert (await _record(pool, leader, _response(*VALIDATED), seconds=33)).finished.statuses == Counter(succeeded=1)
+
+
+async def test_followers_of_a_leader_that_nobody_takes_are_not_let_loose_when_workers_come(pool: Pool) -> None:
+    leader = await _ask(pool, seconds=0)
+    followers = [await _ask(pool, seconds=0) for _ in range(3)]
+    for seconds in (31, 92, 153):
+        await _promote(pool, seconds=seconds)
+    assert [fetch.command.id for fetch in await _claim(pool, seconds=154)] == [leader]
+    await _record(pool, leader, failed(not_before=at(845)), seconds=155)  # it waits for its own retry, and they with it
+    await _promote(pool, seconds=400)
+    waiting = (await _view(pool, followers[0], seconds=400)).waiting
+    assert waiting is not None and waiting.until is not None
+    assert waiting.until == await _due(pool, leader) + timedelta(seconds=30 + FOLLOW_MARGIN_SECONDS) > at(800)
+    await _promote(pool, seconds=2000)
+    assert [fetch.command.id for fetch in await _claim(pool, seconds=2000)] == [leader]
+    assert (await _record(pool, leader, _response(), seconds=2001, dispatch_seq=2)).finished.statuses == Counter(succeeded=4)
+    assert (await _view(pool, followers[0])).status is FetchStatus.SUCCEEDED
+
+
+async def test_followers_of_a_leader_whose_worker_died_follow_its_next_dispatch(pool: Pool) -> None:
+    leader = await _ask(pool, seconds=0)
+    await _ask(pool, seconds=20)
+    await _claim(pool, seconds=0)
+    await _promote(pool, seconds=51)  # its lease ended at 40
+    assert [fetch.command.id for fetch in await _claim(pool, seconds=51)] == [leader]
+    assert (await _record(pool, leader, _response(), seconds=52, dispatch_seq=2)).finished.statuses == Counter(succeeded=2)
+
+
+async def test_followers_whose_leader_an_earlier_release_finished_or_that_it_gave_out_go_on(pool: Pool) -> None:
+    leader, follower = await _ask(pool, seconds=0), await _ask(pool, seconds=0)
+    await fetch_rows(pool, "DELETE FROM fetches WHERE id = $1", leader)
+    await _promote(pool, seconds=31)
+    assert [fetch.command.id for fetch in await _claim(pool, seconds=31)] == [follower]
+    await fetch_rows(pool, "UPDATE fetch_queue SET leader_id = $1", leader)
+    assert [fetch.command.id for fetch in await _claim(pool, seconds=1000)] == [follower]
+
+
+async def test_more_followers_than_a_batch_are_seen_to_without_a_rest(pool: Pool) -> None:
+    await accept_events(pool, _event(seconds=0, fetches=BATCH_FETCHES + 2), now=at(0))
+    await _claim(pool, seconds=0)
+    promoter = FollowerPromoter(pool=pool)
+    assert await promoter.run_once(now=at(31)) == 0
+    assert await promoter.run_once(now=at(31)) > 0
+    assert len(await _claim(pool, seconds=31)) == 2, "one of each batch"
 
 
 async def test_an_outcome_older_than_a_follower_accepts_is_not_shared(pool: Pool) -> None:
@@ -186,6 +260,15 @@ async def test_an_outcome_older_than_a_follower_accepts_is_not_shared(pool: Pool
     await _record(pool, leader, _response(*VALIDATED), seconds=4)
     assert (await _view(pool, early)).status is FetchStatus.SUCCEEDED
     assert [fetch.command.id for fetch in await _claim(pool, seconds=6)] == [late]
+
+
+async def test_of_those_an_outcome_is_too_old_for_one_asks_and_the_others_follow(pool: Pool) -> None:
+    leader = await _ask(pool, seconds=0, max_age_seconds=0.0)
+    await _claim(pool, seconds=0)
+    first, *others = sorted([await _ask(pool, seconds=5, max_age_seconds=0.0) for _ in range(3)])
+    await _record(pool, leader, _response(*VALIDATED), seconds=4)
+    assert [fetch.command.id for fetch in await _claim(pool, seconds=6)] == [first]
+    assert (await _record(pool, first, _response(), seconds=7)).finished.reused == Counter(coalesced=len(others))
 
 
 async def test_an_older_response_is_asked_about_and_a_304_tells_it_again(pool: Pool) -> None:

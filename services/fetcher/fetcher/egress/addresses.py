@@ -6,10 +6,11 @@ versions and lets multicast, 6to4, NAT64 and 168.63.129.16 through. What is not 
 
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from fetcher.egress.policies import Address as Address
 from fetcher.egress.policies import EgressPolicy as EgressPolicy
+from fetcher.egress.ranges import Ranges
 
 
 class AddressVerdict(StrEnum):
@@ -40,7 +41,7 @@ class AddressVerdict(StrEnum):
     @property
     def is_allowed(self) -> bool:
         """True when the target may be dialled."""
-        return self in (AddressVerdict.PUBLIC, AddressVerdict.UNSAFE_NETWORK)
+        return self is AddressVerdict.PUBLIC or self is AddressVerdict.UNSAFE_NETWORK
 
     @property
     def is_denial(self) -> bool:
@@ -96,6 +97,16 @@ IPV6_DENIED: tuple[tuple[IPv6Network, AddressVerdict], ...] = tuple(
     )
 )
 
+_VERDICTS = Ranges(
+    (
+        *IPV4_DENIED,
+        (IPv4Network("0.0.0.0/0"), AddressVerdict.PUBLIC),
+        *IPV6_DENIED,
+        (IPV6_GLOBAL_UNICAST, AddressVerdict.PUBLIC),
+    ),
+    otherwise=AddressVerdict.DENY_NOT_UNICAST,
+)
+
 PRIVATE_SUFFIXES = frozenset(
     "localhost localdomain local internal corp lan home intranet private arpa svc onion i2p invalid alt".split()
 )
@@ -105,6 +116,24 @@ METADATA_NAMES = frozenset(
 """Cloud metadata services under public suffixes."""
 
 
+@lru_cache(maxsize=4096)
+def read_address(text: str) -> Address:
+    """The address that `text` spells. One dial asks for it at its lookup, its socket and its peer, and it is read once.
+
+    Raises ValueError when it spells none.
+    """
+    return ip_address(text)
+
+
+@lru_cache(maxsize=4096)
+def read_literal(name: str) -> Address | None:
+    """The address that a host's name is, or None when it is a name to look up."""
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None
+
+
 def judge_address(address: Address, policy: EgressPolicy | None) -> AddressVerdict:
     """May this very address be dialled? A listed unsafe network matches literally, never through an embedded IPv4.
 
@@ -112,17 +141,11 @@ def judge_address(address: Address, policy: EgressPolicy | None) -> AddressVerdi
     """
     if policy is None:
         return AddressVerdict.DENY_NO_POLICY
-    if isinstance(address, IPv4Address):
-        denied = next((verdict for network, verdict in IPV4_DENIED if address in network), None)
-    elif address.scope_id is not None:
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
         return AddressVerdict.DENY_NOT_UNICAST
-    else:
-        denied = next((verdict for network, verdict in IPV6_DENIED if address in network), None)
-        if denied is None and address not in IPV6_GLOBAL_UNICAST:
-            denied = AddressVerdict.DENY_NOT_UNICAST
-    if any(address in network for network in policy.unsafe_networks):
+    if policy.unsafe_ranges.at(address):
         return AddressVerdict.UNSAFE_NETWORK
-    return denied or AddressVerdict.PUBLIC
+    return _VERDICTS.at(address)
 
 
 def judge_dial(address: Address, port: int, *, policy: EgressPolicy | None, name: str | None = None) -> AddressVerdict:

@@ -12,11 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import ip_address
 from time import perf_counter
 
 import aiohttp
-from aiohttp.client_reqrep import ClientRequest
 from common.contracts.fetches import (
     IDEMPOTENT_METHODS,
     Budget,
@@ -27,9 +25,8 @@ from common.contracts.fetches import (
     Validators,
 )
 from common.urls import URL_LIMIT_CHARACTERS, Target, UrlRefusal, read_redirect, read_url
-from yarl import URL
 
-from fetcher.egress.addresses import judge_before_lookup, judge_dial
+from fetcher.egress.addresses import judge_before_lookup, judge_dial, read_literal
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.conditional import conditional_headers
 from fetcher.egress.dial import OpenSocket, guarded_connector, guarded_request_class, verifying_tls
@@ -47,7 +44,7 @@ from fetcher.egress.policies import CallbackPolicy, TargetPolicy
 from fetcher.egress.proxy import Proxy
 from fetcher.egress.redirects import REDIRECT_STATUSES, Sending, first_sending, follow
 from fetcher.egress.resolver import GuardedResolver, Lookup
-from fetcher.egress.wire import MeteredProtocol, timed_response_class
+from fetcher.egress.wire import MeteredProtocol
 from fetcher.errors import ExchangeFailed
 
 BODILESS_STATUSES = frozenset({204, 304})  # RFC 9112 section 6.3
@@ -136,6 +133,7 @@ class EgressClient:
         hop = _Hop(target=target, sending=first_sending(request), conditions=conditional_headers(request, validators))
         while True:
             if admit is not None:
+                self._refuse_unasked(hop, log=log)
                 await admit(hop.target)
             response = await self._send(hop, log=log)
             try:
@@ -151,8 +149,8 @@ class EgressClient:
 
     def _next_hop(self, head: ResponseHead, hop: _Hop, *, log: EvidenceLog) -> _Hop | None:
         """The hop that a response asks for, or None when it is the final one."""
-        location = first_value(head.headers, "location")
-        if head.status not in REDIRECT_STATUSES or location is None:
+        location = first_value(head.headers, "location") if head.status in REDIRECT_STATUSES else None
+        if location is None:
             return None
         if len(log.redirects) >= self.budgets.redirects:
             detail = f"The host redirected more than {self.budgets.redirects} times."
@@ -184,16 +182,18 @@ class EgressClient:
         try:
             response = await session.request(
                 sending.method,
-                URL(target.url, encoded=True),
-                headers=headers | dict(hop.conditions),
+                target.parsed,
+                headers={**headers, **hop.conditions},
                 data=sending.body,
-                skip_auto_headers=("Content-Type",),
                 allow_redirects=False,
             )
         except Exception as error:
             failure = refuse(record.verdict) if record.verdict.is_denial else translate(error)
             if failure is None or failure is error:
                 raise
+            if _is_lost(error) and not record.verdict.is_denial:
+                detail = "The host closed the connection before it answered."
+                failure = _ConnectionLost(ErrorType.PROTOCOL, detail)
             raise failure from error
         finally:
             CURRENT_HOP.reset(token)
@@ -201,11 +201,19 @@ class EgressClient:
         record.status = response.status
         return response
 
+    def _refuse_unasked(self, hop: _Hop, *, log: EvidenceLog) -> None:
+        """Refuse what needs no lookup before its host is asked for anything else, so that the evidence names what was wanted."""
+        record = HopRecord(url=hop.target.url, method=hop.sending.method)
+        try:
+            self._admit(hop.target, hop=record)
+        except ExchangeFailed:
+            log.hops.append(record)
+            raise
+
     def _admit(self, target: Target, *, hop: HopRecord) -> None:
         """Judge all that can be judged without a lookup."""
-        try:
-            address = ip_address(target.name)
-        except ValueError:
+        address = read_literal(target.name)
+        if address is None:
             verdict = judge_before_lookup(target.name, target.port, policy=self._policy)
         else:
             hop.addresses = [target.name]
@@ -244,12 +252,11 @@ class EgressClient:
             proxy=proxy,
         )
         connector._factory = partial(MeteredProtocol, asyncio.get_running_loop(), budgets=budgets)  # type: ignore[assignment]
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             request_class=guarded_request_class(connector),
-            response_class=timed_response_class(budgets),
-            middlewares=(_attempt_once,),
             trust_env=False,
+            skip_auto_headers=("Content-Type",),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=budgets.connect_seconds, ceil_threshold=math.inf),
@@ -258,22 +265,19 @@ class EgressClient:
             max_field_size=2 * budgets.header_bytes,
             max_headers=budgets.header_bytes,
         )
+        session._retry_connection = False  # aiohttp would send a request again on its own, if its connection broke
+        return session
 
 
 class _ConnectionLost(ExchangeFailed):
     """The connection broke before a response came."""
 
 
-async def _attempt_once(request: ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a request again on its own, which it does for a GET whose connection broke."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except aiohttp.ServerTimeoutError:
-        raise  # it is a ServerDisconnectedError by blood only: the connection is there, time is not
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _ConnectionLost(ErrorType.PROTOCOL, "The host closed the connection before it answered.") from error
+def _is_lost(error: Exception) -> bool:
+    """Whether a connection that was there broke. A timeout of aiohttp's is a disconnection by blood only."""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
+        return False
+    return isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
 
 
 def _read_target(text: str, read: Target | UrlRefusal, *, log: EvidenceLog) -> Target:

@@ -5,10 +5,10 @@ of aiohttp (`_wrap_create_connection`, as aiohttp-socks does); the tests of prox
 """
 
 import asyncio
+import math
 import socket
 import ssl
-from collections.abc import Callable
-from ipaddress import ip_address
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,7 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import AddrInfoType, Connection
 
-from fetcher.egress.addresses import AddressVerdict, judge_dial
+from fetcher.egress.addresses import AddressVerdict, judge_dial, read_address
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
 from fetcher.egress.failures import refuse
 from fetcher.egress.policies import Address, CallbackPolicy, EgressPolicy, ProxyPolicy, TargetPolicy
@@ -32,15 +32,15 @@ def guarded_socket_factory(policy: EgressPolicy, *, open_socket: OpenSocket) -> 
 
     def make_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = info
-        address = _admit(sockaddr, policy=policy)
-        CURRENT_HOP.get().dialled.add(address)
+        hop = CURRENT_HOP.get()
+        hop.dialled.add(_admit(sockaddr, hop=hop, policy=policy))
         return open_socket(family, kind, protocol)
 
     return make_socket
 
 
-def _admit(sockaddr: Any, *, policy: EgressPolicy) -> Address:
-    hop, address = CURRENT_HOP.get(), ip_address(sockaddr[0])
+def _admit(sockaddr: Any, *, hop: HopRecord, policy: EgressPolicy) -> Address:
+    address = read_address(sockaddr[0])
     hop.verdict = judge_dial(address, sockaddr[1], policy=policy)
     if not hop.verdict.is_allowed:
         raise PermissionError(f"egress: {hop.verdict}")
@@ -75,18 +75,19 @@ class GuardedConnector(aiohttp.TCPConnector):
         if transport is None or protocol is None:
             raise aiohttp.ServerDisconnectedError
         hop.via_proxy = self._dialer is not None
-        if hop.dialled or protocol not in self._peers:
+        known = None if hop.dialled else self._peers.get(protocol)
+        if known is None:
             self._judge_peer(transport, protocol, hop=hop)
         else:  # the other end of an open connection never changes, nor does the policy
-            hop.peer, hop.verdict = self._peers[protocol]
+            hop.peer, hop.verdict = known
         return transport
 
     def _judge_peer(self, transport: asyncio.BaseTransport, protocol: ResponseHandler, *, hop: HopRecord) -> None:
         peername = transport.get_extra_info("peername")
         if not peername:
             raise aiohttp.ServerDisconnectedError
-        peer = ip_address(peername[0])
-        hop.peer = str(peer)
+        peer = read_address(peername[0])
+        hop.peer = str(peername[0])
         is_stranger = peer not in hop.dialled
         if self._dialer is not None:
             if is_stranger or not self._dialer.judge_peer(peer, peername[1]).is_allowed:
@@ -99,42 +100,54 @@ class GuardedConnector(aiohttp.TCPConnector):
                 hop.verdict = AddressVerdict.DENY_PEER
         if not hop.verdict.is_allowed:
             raise refuse(hop.verdict)  # aiohttp closes the connection
-        self._peers[protocol] = (hop.peer, hop.verdict)
+        if not self.force_close:  # then it will be met again
+            self._peers[protocol] = (hop.peer, hop.verdict)
 
-    async def _wrap_create_connection(
+    def _wrap_create_connection(
         self, *args: Any, addr_infos: list[AddrInfoType], req: ClientRequest, timeout: aiohttp.ClientTimeout, **rest: Any
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Called with what is left of the addresses after each failure; all calls of one request share one deadline."""
-        ends_at = self._deadline_of(req)
-        if asyncio.get_running_loop().time() >= ends_at:
-            raise TimeoutError
-        async with asyncio.timeout_at(ends_at):
-            if self._dialer is None:
-                return await super()._wrap_create_connection(
-                    *args, addr_infos=addr_infos, req=req, timeout=timeout, **rest
-                )
-            return await self._tunnel(*args, sockaddr=addr_infos[0][4], req=req, timeout=timeout, **rest)
+    ) -> Coroutine[Any, Any, tuple[asyncio.Transport, ResponseHandler]]:
+        """Called with what is left of the addresses after each failure; all calls of one request share one deadline.
+
+        What is left until then takes the place of aiohttp's own limit, which is for each call.
+        """
+        left = aiohttp.ClientTimeout(sock_connect=self._seconds_left(req), ceil_threshold=math.inf)
+        if self._dialer is None:
+            return super()._wrap_create_connection(*args, addr_infos=addr_infos, req=req, timeout=left, **rest)
+        return self._tunnel(self._dialer, *args, sockaddr=addr_infos[0][4], req=req, timeout=left, **rest)
 
     async def _tunnel(
-        self, *args: Any, sockaddr: Any, req: ClientRequest, timeout: aiohttp.ClientTimeout, **rest: Any
+        self,
+        dialer: ProxyDialer,
+        *args: Any,
+        sockaddr: Any,
+        req: ClientRequest,
+        timeout: aiohttp.ClientTimeout,
+        **rest: Any,
     ) -> tuple[asyncio.Transport, ResponseHandler]:
-        assert self._dialer is not None
-        address = _admit(sockaddr, policy=self._policy)
-        try:
-            sock, proxy_address = await self._dialer.open_tunnel(address, sockaddr[1])
-        except TunnelRefused as error:  # as a connection that the host refused: aiohttp goes on to its next address
-            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
-        CURRENT_HOP.get().dialled.add(proxy_address)
-        transport, protocol = await self._wrap_existing_connection(*args, sock=sock, req=req, timeout=timeout, **rest)
+        hop = CURRENT_HOP.get()
+        address = _admit(sockaddr, hop=hop, policy=self._policy)
+        async with asyncio.timeout(timeout.sock_connect):
+            try:
+                sock, proxy_address = await dialer.open_tunnel(address, sockaddr[1])
+            except TunnelRefused as error:  # as a connection that the host refused: aiohttp goes on to its next address
+                raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+            hop.dialled.add(proxy_address)
+            transport, protocol = await self._wrap_existing_connection(
+                *args, sock=sock, req=req, timeout=timeout, **rest
+            )
         self._tunnels[protocol] = (address, sockaddr[1])
         return transport, protocol
 
-    def _deadline_of(self, req: ClientRequest) -> float:
+    def _seconds_left(self, req: ClientRequest) -> float:
+        """Until the request's connection must be there, counted from its first dial. Raises TimeoutError when that has passed."""
         if not isinstance(req, GuardedRequest):
             raise TypeError("a guarded connector serves guarded requests only")
+        now = self._loop.time()
         if req.connect_ends_at is None:
-            req.connect_ends_at = asyncio.get_running_loop().time() + self._connect_seconds
-        return req.connect_ends_at
+            req.connect_ends_at = now + self._connect_seconds
+        if now >= req.connect_ends_at:
+            raise TimeoutError
+        return req.connect_ends_at - now
 
 
 class GuardedRequest(ClientRequest):
@@ -179,12 +192,12 @@ def guarded_request_class(connector: GuardedConnector) -> type[GuardedRequest]:
     """Requests that have the connector look at their connection's other end before they write."""
 
     class Request(GuardedRequest):
-        async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
             hop = CURRENT_HOP.get()
             hop.connected_at = perf_counter()
             tls = connector.judge_connection(conn, hop=hop).get_extra_info("ssl_object")
             hop.tls_version = tls.version() if tls else None
-            return await super().send(conn)
+            return super().send(conn)
 
     return Request
 

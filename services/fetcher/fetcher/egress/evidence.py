@@ -97,11 +97,11 @@ class EvidenceLog:
         now = perf_counter()
         last = self.hops[-1] if self.hops else None
         return Evidence(
-            hops=tuple(hop.as_hop() for hop in self.hops),
+            hops=tuple([hop.as_hop() for hop in self.hops]),
             robots=self.robots,
-            dns_seconds=sum(hop.dns_seconds for hop in self.hops),
-            connect_seconds=sum(hop.connect_seconds for hop in self.hops),
-            first_byte_seconds=sum(hop.first_byte_seconds for hop in self.hops),
+            dns_seconds=sum([hop.dns_seconds for hop in self.hops]),
+            connect_seconds=sum([hop.connect_seconds for hop in self.hops]),
+            first_byte_seconds=sum([hop.first_byte_seconds for hop in self.hops]),
             body_seconds=now - last.answered_at if last and last.answered_at else 0.0,
             total_seconds=now - self.started_at,
             tls_version=last.tls_version if last else None,

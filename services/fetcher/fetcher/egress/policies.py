@@ -3,11 +3,10 @@
 Values only; `addresses` judges by them. An exemption for one kind never opens another.
 """
 
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from dataclasses import dataclass, field
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from fetcher.egress.ranges import Address as Address  # noqa: F401
+from fetcher.egress.ranges import Network, Ranges
 
 WEB_PORTS = frozenset({80, 443})
 
@@ -17,15 +16,18 @@ class EgressPolicy:
     """What judgements need to know of any policy. Never used as it is: say which kind you mean.
 
     `ports` may be dialled on public addresses, None means any. `unsafe_networks` may be dialled on any port although they are
-    not public.
+    not public; `unsafe_ranges` are the same, for judging.
     """
 
     ports: frozenset[int] | None = WEB_PORTS
     unsafe_networks: tuple[Network, ...] = ()
+    unsafe_ranges: Ranges[bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if type(self) is EgressPolicy:
             raise TypeError("say which kind of policy: TargetPolicy, CallbackPolicy or ProxyPolicy")
+        ranges = Ranges([(network, True) for network in self.unsafe_networks], otherwise=False)
+        object.__setattr__(self, "unsafe_ranges", ranges)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,13 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
 import structlog
 from common.contracts.fetches import ErrorType
 from common.urls import Target, read_url
 
-from fetcher.egress.addresses import AddressVerdict, judge_before_lookup, judge_dial
+from fetcher.egress.addresses import AddressVerdict, judge_before_lookup, judge_dial, read_address, read_literal
 from fetcher.egress.policies import Address, ProxyPolicy
 from fetcher.egress.resolver import Lookup, NameLookup
 from fetcher.errors import ExchangeFailed
@@ -100,7 +99,7 @@ class ProxyDialer:
 
     async def _dial(self) -> tuple[socket.socket, Address]:
         for text in await self._addresses():
-            address = ip_address(text)
+            address = read_address(text)
             verdict = self.judge_peer(address, self._proxy.port)
             if not verdict.is_allowed:
                 raise _refused(verdict)
@@ -112,11 +111,7 @@ class ProxyDialer:
 
     async def _addresses(self) -> tuple[str, ...]:
         name, port, policy = self._proxy.name, self._proxy.port, self._proxy.policy
-        try:
-            ip_address(name)
-        except ValueError:
-            pass
-        else:
+        if read_literal(name) is not None:
             return (name,)
         verdict = judge_before_lookup(name, port, policy=policy)
         if verdict is None:

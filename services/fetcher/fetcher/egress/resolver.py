@@ -8,13 +8,12 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import ip_address
 from time import perf_counter
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from common.contracts.fetches import ErrorType
 
-from fetcher.egress.addresses import AddressVerdict, judge_dial
+from fetcher.egress.addresses import AddressVerdict, judge_dial, read_address
 from fetcher.egress.evidence import CURRENT_HOP
 from fetcher.egress.failures import refuse
 from fetcher.egress.policies import EgressPolicy
@@ -51,7 +50,7 @@ class NameLookup:
         """The judged answers for a dial on `port`. Raises ExchangeFailed `dns` when there are none within the limit."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                found = {answer: ip_address(answer) for answer in await self._lookup(name)}
+                found = {answer: read_address(answer) for answer in await self._lookup(name)}
         except TimeoutError as error:
             raise ExchangeFailed(ErrorType.DNS, "The host name could not be looked up in time.") from error
         except (OSError, ValueError) as error:  # ValueError: no legal name, or an answer that is no address
@@ -59,8 +58,8 @@ class NameLookup:
         if not found:
             raise ExchangeFailed(ErrorType.DNS, "The host name has no address.")
         verdicts = [judge_dial(address, port, policy=self._policy, name=name) for address in found.values()]
-        worst = next((verdict for verdict in verdicts if not verdict.is_allowed), verdicts[0])
-        return Answers(addresses=tuple(found)[:ANSWER_LIMIT], verdict=worst)
+        denied = [verdict for verdict in verdicts if not verdict.is_allowed]
+        return Answers(addresses=tuple(found)[:ANSWER_LIMIT], verdict=denied[0] if denied else verdicts[0])
 
     def close(self) -> None:
         """Stop the lookup threads; a lookup that still runs is abandoned."""

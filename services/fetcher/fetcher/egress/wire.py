@@ -8,10 +8,7 @@ arrives after a response has ended, and would take it for the answer to the next
 import asyncio
 from typing import Any
 
-import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientResponse
-from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from common.contracts.fetches import Budget, ErrorType
@@ -36,10 +33,12 @@ class MeteredProtocol(ResponseHandler):
         self._has_head = False
         self._is_spoiled = False
         self._content: StreamReader | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
 
     def set_response_params(self, **params: Any) -> None:
-        """A request is about to go out."""
+        """A request is about to go out; from now on the head of its response must be complete within its budget."""
         self._begin()
+        self._head_timer = self._loop.call_later(self._budgets.first_byte_seconds, self._give_up)
         super().set_response_params(**params)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
@@ -49,6 +48,8 @@ class MeteredProtocol(ResponseHandler):
             return
         message, self._content = data
         self._has_head = message.code >= 200 or message.code == 101
+        if self._has_head:
+            self._stop_timer()
         super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
@@ -103,7 +104,21 @@ class MeteredProtocol(ResponseHandler):
                 return b""
         return data
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The connection is gone, and nothing more will come over it."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        self._end(ExchangeFailed(ErrorType.TIMEOUT, "The host did not answer in time.", exceeded=Budget.FIRST_BYTE))
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
     def _begin(self) -> None:
+        self._stop_timer()
         self._received_bytes = 0
         self._seen = b""
         self._has_head = False
@@ -117,20 +132,3 @@ class MeteredProtocol(ResponseHandler):
         self.set_exception(failure)
         if self.transport is not None:
             self.transport.abort()
-
-
-def timed_response_class(budgets: Budgets) -> type[ClientResponse]:
-    """A response whose head must be complete within its budget, counted from the moment that the request was written."""
-
-    class TimedResponse(ClientResponse):
-        async def start(self, connection: Connection) -> ClientResponse:
-            try:
-                async with asyncio.timeout(budgets.first_byte_seconds):
-                    return await super().start(connection)
-            except aiohttp.ServerTimeoutError:
-                raise
-            except TimeoutError as error:
-                detail = "The host did not answer in time."
-                raise ExchangeFailed(ErrorType.TIMEOUT, detail, exceeded=Budget.FIRST_BYTE) from error
-
-    return TimedResponse

@@ -49,10 +49,10 @@ class _Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LookedUp:
-    """How a lookup ended; `refused_hops` led to where the egress policy does not go."""
+    """How a lookup ended. `failed_hops` are of an exchange that failed, or led to where the egress policy does not go."""
 
     answer: KeptRobots | _Failure
-    refused_hops: tuple[HopRecord, ...] = ()
+    failed_hops: tuple[HopRecord, ...] = ()
 
 
 class RobotsGate:
@@ -133,7 +133,7 @@ class RobotsGate:
         else:
             self._metrics.looked_up(LookupSource.PROCESS, LookupResult.SHARED)
         looked_up = await asyncio.shield(task)
-        log.hops.extend(looked_up.refused_hops)
+        log.hops.extend(looked_up.failed_hops)
         return looked_up.answer
 
     def _lookup_ended(self, origin: str, task: asyncio.Task[_LookedUp]) -> None:
@@ -143,15 +143,13 @@ class RobotsGate:
 
     async def _look_up(self, origin: str) -> _LookedUp:
         stored, now = await self._store.get(origin), self._clock()
-        if stored.file is None:
+        if stored.file is None or stored.file.expires_at <= now:
             self._metrics.looked_up(LookupSource.STORE, LookupResult.AWAY if stored.is_away else LookupResult.MISSING)
-        elif now < stored.file.expires_at:
-            self._metrics.looked_up(LookupSource.STORE, LookupResult(stored.file.availability))
-            limit = now + timedelta(seconds=FRESH_SECONDS)  # whoever wrote the row
-            return _LookedUp(answer=await self._keep(stored.file, expires_at=min(stored.file.expires_at, limit)))
-        else:
-            self._metrics.looked_up(LookupSource.STORE, LookupResult.MISSING)
-        return await self._ask(origin, stored=stored, now=now)
+            return await self._ask(origin, stored=stored, now=now)
+        self._metrics.looked_up(LookupSource.STORE, LookupResult(stored.file.availability))
+        until = min(stored.file.expires_at, now + timedelta(seconds=FRESH_SECONDS))  # whoever wrote the row
+        file = stored.file.model_copy(update={"expires_at": until})
+        return _LookedUp(answer=await self._stale_instead(file, stored=stored, now=now) or await self._keep(file))
 
     async def _ask(self, origin: str, *, stored: Stored, now: datetime) -> _LookedUp:
         waited = self._last_wait(origin, stored=stored)
@@ -159,41 +157,46 @@ class RobotsGate:
         if isinstance(asked.answer, ExchangeFailed):
             self._metrics.looked_up(LookupSource.ORIGIN, LookupResult.FAILED)
             expires_at = self._clock() + timedelta(seconds=FAILURE_SECONDS)
-            failure = _Failure(error=asked.answer, hops=asked.failed_hops, expires_at=expires_at)
+            # The copy leaves the trace behind, which would keep the frames of the exchange for as long.
+            failure = _Failure(error=copy(asked.answer), hops=asked.failed_hops, expires_at=expires_at)
             self._failures.put(origin, failure)
             return _LookedUp(answer=failure)
-        refused_hops = asked.failed_hops
-        if asked.answer.availability is RobotsAvailability.UNREACHABLE:
-            stale = await self._serve_stale(origin, stored=stored, now=now, until=asked.answer.expires_at)
-            if stale is not None:
-                self._metrics.looked_up(LookupSource.ORIGIN, LookupResult.STALE)
-                return _LookedUp(answer=stale, refused_hops=refused_hops)
+        stale = await self._stale_instead(asked.answer, stored=stored, now=now)
+        if stale is not None:
+            self._metrics.looked_up(LookupSource.ORIGIN, LookupResult.STALE)
+            return _LookedUp(answer=stale, failed_hops=asked.failed_hops)
         self._metrics.looked_up(LookupSource.ORIGIN, LookupResult(asked.answer.availability))
         if not (stored.is_away and asked.answer.availability is RobotsAvailability.UNREACHABLE):
             self._share(asked.answer)  # but a failure must not take the place of a good copy that we could not see
-        return _LookedUp(answer=await self._keep(asked.answer), refused_hops=refused_hops)
+        return _LookedUp(answer=await self._keep(asked.answer), failed_hops=asked.failed_hops)
 
-    async def _serve_stale(self, origin: str, *, stored: Stored, now: datetime, until: datetime) -> KeptRobots | None:
-        """The expired copy that we or the store have, good until the origin is asked again."""
-        file, kept = stored.file, self._kept.get(origin)
-        if file is not None and _is_usable(file, now=now):
-            file = file.model_copy(update={"expires_at": until})
-            self._share(file)
-            return await self._keep(file)
-        if kept is not None and _is_usable(kept, now=now):
-            kept = replace(kept, expires_at=until)
-            self._kept.put(origin, kept, weight=kept.rules.weight)
-            return kept
-        return None
+    async def _stale_instead(self, file: RobotsFile, *, stored: Stored, now: datetime) -> KeptRobots | None:
+        """In place of an unreachable file the newest copy that we or the store have, good until the origin is asked again.
+
+        None when the file is not unreachable, and when no copy is young enough.
+        """
+        if file.availability is not RobotsAvailability.UNREACHABLE:
+            return None
+        known = [known for known in (stored.file, self._kept.get(file.origin)) if known and _is_usable(known, now=now)]
+        newest = max(known, key=lambda known: known.fetched_at, default=None)
+        if newest is None:
+            return None
+        waited = file.expires_at - file.fetched_at
+        if isinstance(newest, RobotsFile):
+            extended = newest.model_copy(update={"expires_at": file.expires_at})
+            self._share(extended)
+            return await self._keep(extended, waited=waited)
+        kept = replace(newest, expires_at=file.expires_at, waited=waited)
+        self._kept.put(file.origin, kept, weight=kept.rules.weight)
+        return kept
 
     def _last_wait(self, origin: str, *, stored: Stored) -> timedelta | None:
-        """How long the origin was left alone when it was last unreachable."""
-        for last in (self._kept.get(origin), stored.file):
-            if last is not None and last.availability is RobotsAvailability.UNREACHABLE:
-                return last.expires_at - last.fetched_at
-        return None
+        """How long the origin was left alone when it was last unreachable, as far as we or the store know."""
+        kept = self._kept.get(origin)
+        waits = (kept.waited if kept else None, _wait_of(stored.file) if stored.file else None)
+        return max((wait for wait in waits if wait is not None), default=None)
 
-    async def _keep(self, file: RobotsFile, *, expires_at: datetime | None = None) -> KeptRobots:
+    async def _keep(self, file: RobotsFile, *, waited: timedelta | None = None) -> KeptRobots:
         read = partial(RobotsRules.read, file.text, product_token=self._product_token)
         kept = KeptRobots(
             origin=file.origin,
@@ -201,7 +204,8 @@ class RobotsGate:
             status=file.status,
             rules=await asyncio.to_thread(read) if len(file.text) > BIG_CHARACTERS else read(),
             fetched_at=file.fetched_at,
-            expires_at=expires_at or file.expires_at,
+            expires_at=file.expires_at,
+            waited=waited or _wait_of(file),
         )
         self._kept.put(file.origin, kept, weight=kept.rules.weight)
         return kept
@@ -217,8 +221,12 @@ class RobotsGate:
             self._metrics.unshared.inc()
 
 
-def _is_usable(copy: RobotsFile | KeptRobots, *, now: datetime) -> bool:
-    return copy.availability is RobotsAvailability.FOUND and now - copy.fetched_at < STALE_LIMIT
+def _is_usable(known: RobotsFile | KeptRobots, *, now: datetime) -> bool:
+    return known.availability is RobotsAvailability.FOUND and now - known.fetched_at < STALE_LIMIT
+
+
+def _wait_of(file: RobotsFile) -> timedelta | None:
+    return file.expires_at - file.fetched_at if file.availability is RobotsAvailability.UNREACHABLE else None
 
 
 def _judge(robots: KeptRobots, url: str) -> RobotsEvidence:

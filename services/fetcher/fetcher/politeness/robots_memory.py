@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from common.contracts.robots import RobotsAvailability
@@ -17,7 +17,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRobots:
-    """One origin's robots.txt, read. Good until `expires_at`; kept beyond, to serve while the origin cannot be asked."""
+    """One origin's robots.txt, read. Good until `expires_at`; kept beyond, to serve while the origin is unreachable.
+
+    `waited` is how long such an origin is left alone, None when it answered.
+    """
 
     origin: str
     availability: RobotsAvailability
@@ -25,6 +28,7 @@ class KeptRobots:
     rules: RobotsRules
     fetched_at: datetime
     expires_at: datetime
+    waited: timedelta | None = None
 
 
 class BoundedMemory(Generic[Value]):
@@ -49,8 +53,11 @@ class BoundedMemory(Generic[Value]):
     def put(self, origin: str, value: Value, *, weight: int = 0) -> None:
         """Keep this in place of what was kept, and forget others until it fits."""
         self.forget(origin)
-        self._entries[origin] = (value, ENTRY_WEIGHT + weight)
-        self._weight += ENTRY_WEIGHT + weight
+        weight += ENTRY_WEIGHT
+        if weight > self._limit:
+            return
+        self._entries[origin] = (value, weight)
+        self._weight += weight
         while self._weight > self._limit:
             self.forget(next(iter(self._entries)))
 

@@ -5,6 +5,7 @@ What is answered becomes a RobotsFile. A network failure stays an ExchangeFailed
 
 import asyncio
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -79,14 +80,14 @@ async def _exchange(
         status, headers = exchange.head.status, exchange.head.headers
         if 200 <= status < 300:
             text = read_text(await _read_start(exchange))
-            return _found_or_not(RobotsAvailability.FOUND, origin, exchange=exchange, now=now, text=text)
+            return _answered(RobotsAvailability.FOUND, origin, status=status, headers=headers, now=now, text=text)
         if status >= 500 or status == _SLOW_DOWN:
-            return unreachable(origin, now=now, waited=waited, status=status, not_before=read_retry_after(headers, now=now))
-        return _found_or_not(RobotsAvailability.UNAVAILABLE, origin, exchange=exchange, now=now)
+            return _unreachable(origin, now=now, waited=waited, status=status, not_before=read_retry_after(headers, now=now))
+        return _answered(RobotsAvailability.UNAVAILABLE, origin, status=status, headers=headers, now=now)
 
 
-def unreachable(
-    origin: str, *, now: datetime, waited: timedelta | None, status: int | None = None, not_before: datetime | None = None
+def _unreachable(
+    origin: str, *, now: datetime, waited: timedelta | None, status: int | None, not_before: datetime | None = None
 ) -> RobotsFile:
     """A file that could not be had, and when to ask for it again: after a minute, then twice as late each time.
 
@@ -102,15 +103,22 @@ def unreachable(
     )
 
 
-def _found_or_not(
-    availability: RobotsAvailability, origin: str, *, exchange: Exchange, now: datetime, text: str = ""
+def _answered(
+    availability: RobotsAvailability,
+    origin: str,
+    *,
+    status: int | None,
+    now: datetime,
+    headers: Iterable[tuple[str, str]] = (),
+    text: str = "",
 ) -> RobotsFile:
-    declared = _MAX_AGE.search(first_value(exchange.head.headers, "cache-control") or "")
+    """A file that binds, or none that would: good for a day, for less when `max-age` says so."""
+    declared = _MAX_AGE.search(first_value(headers, "cache-control") or "")
     seconds = max(min(float(declared[1]), FRESH_SECONDS), FRESH_FLOOR_SECONDS) if declared else FRESH_SECONDS
     return RobotsFile(
         origin=origin,
         availability=availability,
-        status=exchange.head.status,
+        status=status,
         text=text,
         fetched_at=now,
         expires_at=now + timedelta(seconds=seconds),
@@ -122,14 +130,10 @@ def _judge_failure(
 ) -> Asked:
     hops, status = tuple(log.hops), next((hop.status for hop in reversed(log.hops) if hop.status), None)
     if failed.error.type is ErrorType.TOO_MANY_REDIRECTS:  # section 2.3.1.2: may be assumed unavailable
-        expires_at = now + timedelta(seconds=FRESH_SECONDS)
-        file = RobotsFile(
-            origin=origin, availability=RobotsAvailability.UNAVAILABLE, status=status, fetched_at=now, expires_at=expires_at
-        )
-        return Asked(answer=file)
+        return Asked(answer=_answered(RobotsAvailability.UNAVAILABLE, origin, status=status, now=now))
     if failed.error.type in _NETWORK_ERRORS or len(hops) == 1 and hops[0].verdict.is_denial:
         return Asked(answer=failed, failed_hops=hops)
-    return Asked(answer=unreachable(origin, now=now, waited=waited, status=status), failed_hops=hops)
+    return Asked(answer=_unreachable(origin, now=now, waited=waited, status=status), failed_hops=hops)
 
 
 async def _read_start(exchange: Exchange) -> bytes:
@@ -147,6 +151,7 @@ async def _read_start(exchange: Exchange) -> bytes:
                 if decoder.needs_input:
                     break
                 pending = b""
+                await asyncio.sleep(0)  # a flood of empty members would hold the loop for long
     if decoder is not None:
         decoder.finish()
     return bytes(start)

@@ -21,12 +21,14 @@ NOW = query("queue_now")
 
 FOLLOWERS_AT_ONCE = 500
 """Followers that end in the transaction that finished their leader, at most."""
+FOLLOW_MARGIN_SECONDS = 30.0
+"""A follower that changes its leader waits for the new one's timeout and this long before it is looked at again."""
 
 
 async def share_outcomes(connection: Connection, leader_ids: Sequence[UUID], *, now: datetime | None) -> list[Finish]:
     """How one set of the followers of finished leaders ends; the caller finishes them in the same transaction.
 
-    A follower for whom the leader's outcome is older than it accepts goes its own way at once.
+    Of the followers for whom the leader's outcome is older than they accept one is due at once, and the others follow it.
     """
     rows = await connection.fetch(LOCK, list(leader_ids), FOLLOWERS_AT_ONCE)
     if not rows:
@@ -44,7 +46,7 @@ async def share_outcomes(connection: Connection, leader_ids: Sequence[UUID], *, 
         age_seconds = (told_at - outcome.fetched_at).total_seconds()
         finishes.append(tell_again(row["id"], outcome, kind=ServedByKind.COALESCED, age_seconds=age_seconds))
     if alone:
-        await connection.execute(RELEASE, alone, now)
+        await connection.execute(RELEASE, alone, FOLLOW_MARGIN_SECONDS, now)
     return finishes
 
 

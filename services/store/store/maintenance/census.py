@@ -11,6 +11,7 @@ from store.queries import query
 COUNTS = query("fetches_counts")
 RUNNING = query("queue_running")
 CONSERVATION = query("queue_conservation")
+HISTORY = query("history_rows")
 REST_SECONDS = 2.0
 CONSERVATION_EVERY_PASSES = 5
 """Counting the queue reads all of it, so the conservation gap is looked at every tenth second."""
@@ -34,6 +35,8 @@ class Census:
             self._metrics.stream_lag.labels(stream=member.stream, group=member.group).set(await member.lag())
         if self._passes % CONSERVATION_EVERY_PASSES == 0:
             await self._measure_gap()
+            for row in await fetch_rows(self._pool, HISTORY):
+                self._metrics.history_rows.labels(table=row["name"]).set(row["rows"])
         self._passes += 1
         running = (await fetch_rows(self._pool, RUNNING))[0]
         counts = {row["name"]: int(row["fetches"]) for row in await fetch_rows(self._pool, COUNTS)}

@@ -1,5 +1,12 @@
 -- What was refused, for operators. Nothing here is ever changed or deleted by the store.
 
+-- name: history_rows
+-- About how many rows there are in what only the owner prunes (docs/states.md), as Postgres counts what is done to tables.
+SELECT relname::text AS name, n_live_tup AS rows
+FROM pg_stat_user_tables
+WHERE schemaname = current_schema
+  AND relname IN ('audit_log', 'attempts');
+
 -- name: audit_insert
 -- Note refused targets, with the addresses that are shown to nobody (comma-separated here).
 INSERT INTO audit_log (at, fetch_id, attempt, host, verdict, addresses, peer)

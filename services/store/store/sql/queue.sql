@@ -4,8 +4,8 @@
 -- Lease what is due, oldest first, skipping rows that another dispatcher holds, and never more than $2 leased at once.
 -- A lease lasts the fetch's own timeout plus a margin, and longer after each dispatch that nobody answered, so that
 -- busy workers are not mistaken for dead ones again and again. What may be sent once only is given out once only. One that
--- accepts an older response carries the newest stored one, to ask the origin whether it still holds; one that waited for
--- another does so no longer.
+-- accepts an older response carries the newest stored one, to ask the origin whether it still holds. One that waits for
+-- another is not given out: `followers_promote` sees to those whose wait is over. But the release before gave them out.
 WITH leased AS (
     SELECT count(*) AS fetches
     FROM fetch_queue
@@ -17,6 +17,7 @@ WITH leased AS (
     WHERE run_at <= coalesce($5::timestamptz, now())
       AND unanswered < $3::integer
       AND NOT (at_most_once AND unanswered > 0)
+      AND (leader_id IS NULL OR state = 'running')
     ORDER BY run_at, id
     LIMIT greatest(0, least($1::bigint, $2::bigint - (SELECT fetches FROM leased)))
     FOR UPDATE SKIP LOCKED

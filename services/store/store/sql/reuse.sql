@@ -66,11 +66,52 @@ LIMIT $2::bigint
 FOR UPDATE OF queue SKIP LOCKED;
 
 -- name: followers_release
--- These wait no longer: they are due at once, on their own.
-UPDATE fetch_queue
-SET leader_id = NULL,
-    run_at = coalesce($2::timestamptz, now())
-WHERE id = ANY($1::uuid[]);
+-- What their leader ended with is not for these: of those of one leader the first is due at once, and the others follow it.
+WITH given AS (
+    SELECT queue.id, first_value(queue.id) OVER (PARTITION BY queue.leader_id ORDER BY queue.id) AS head_id
+    FROM unnest($1::uuid[]) AS released (id)
+    JOIN fetch_queue AS queue ON queue.id = released.id
+)
+UPDATE fetch_queue AS queue
+SET leader_id = nullif(given.head_id, queue.id),
+    run_at = coalesce($3::timestamptz, now())
+        + make_interval(secs => CASE WHEN given.head_id = queue.id THEN 0 ELSE queue.timeout_seconds + $2::real END)
+FROM given
+WHERE queue.id = given.id;
+
+-- name: followers_promote
+-- At most $1 fetches whose wait for a leader is over. While that leader is about to be given out, now or after a wait of its own,
+-- they go on waiting: as it fares they would fare. Else, when it takes too long or is gone, the first of them is due at once and
+-- the others follow it, for an attempt's time and $2 seconds.
+WITH due AS (
+    SELECT id, leader_id
+    FROM fetch_queue
+    WHERE leader_id IS NOT NULL
+      AND state = 'queued'
+      AND run_at <= coalesce($3::timestamptz, now())
+    ORDER BY run_at, id
+    LIMIT $1::bigint
+    FOR UPDATE SKIP LOCKED
+), headed AS (
+    SELECT due.id,
+           CASE
+               WHEN leader.state = 'queued' OR leader.run_at <= coalesce($3::timestamptz, now()) THEN leader.id
+               ELSE first_value(due.id) OVER (PARTITION BY due.leader_id ORDER BY due.id)
+           END AS head_id,
+           CASE WHEN leader.state = 'queued' THEN greatest(leader.run_at, coalesce($3::timestamptz, now())) END AS starts_at
+    FROM due
+    LEFT JOIN fetch_queue AS leader ON leader.id = due.leader_id
+), moved AS (
+    UPDATE fetch_queue AS queue
+    SET leader_id = nullif(headed.head_id, queue.id),
+        run_at = CASE WHEN headed.head_id = queue.id THEN coalesce($3::timestamptz, now())
+                 ELSE coalesce(headed.starts_at, $3::timestamptz, now()) + make_interval(secs => queue.timeout_seconds + $2::real) END
+    FROM headed
+    WHERE queue.id = headed.id
+    RETURNING queue.leader_id
+)
+SELECT count(*) AS waited, count(*) FILTER (WHERE leader_id IS NULL) AS promoted
+FROM moved;
 
 -- name: finished_leaders_insert
 -- Note the finished leaders that still have followers.

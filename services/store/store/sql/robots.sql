@@ -7,7 +7,8 @@ FROM robots_files
 WHERE origin = $1::text;
 
 -- name: robots_keep
--- Keep a file unless a newer one of that origin is here already.
+-- Keep a file unless a newer one of that origin is here already. One that was fetched then but holds longer is newer: an expired
+-- copy that goes on serving.
 INSERT INTO robots_files AS kept (origin, availability, status, body, fetched_at, expires_at)
 VALUES ($1::text, $2::text, $3::integer, $4::bytea, $5::timestamptz, $6::timestamptz)
 ON CONFLICT (origin) DO UPDATE
@@ -16,7 +17,7 @@ SET availability = excluded.availability,
     body = excluded.body,
     fetched_at = excluded.fetched_at,
     expires_at = excluded.expires_at
-WHERE kept.fetched_at < excluded.fetched_at;
+WHERE (kept.fetched_at, kept.expires_at) < (excluded.fetched_at, excluded.expires_at);
 
 -- name: robots_prune
 -- Delete what expired $1 seconds ago, and of the rest what exceeds $2 bytes in all, the first to expire first. A file counts

@@ -104,6 +104,7 @@ CREATE INDEX fetch_queue_leased ON fetch_queue (run_at) WHERE state = 'running';
 -- Fetches with one coalesce_key ask for the same, and accept a response of some age: those with a leader_id wait for that one.
 CREATE INDEX fetch_queue_leaders ON fetch_queue (coalesce_key, id) WHERE coalesce_key IS NOT NULL AND leader_id IS NULL;
 CREATE INDEX fetch_queue_followers ON fetch_queue (leader_id, id) WHERE leader_id IS NOT NULL;
+CREATE INDEX fetch_queue_followers_due ON fetch_queue (run_at, id) WHERE leader_id IS NOT NULL;
 
 -- Leaders that finished with more followers than one transaction may finish; empty but for moments.
 CREATE TABLE finished_leaders (

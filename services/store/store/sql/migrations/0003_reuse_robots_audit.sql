@@ -28,6 +28,7 @@ ALTER TABLE fetch_queue
 
 CREATE INDEX fetch_queue_leaders ON fetch_queue (coalesce_key, id) WHERE coalesce_key IS NOT NULL AND leader_id IS NULL;
 CREATE INDEX fetch_queue_followers ON fetch_queue (leader_id, id) WHERE leader_id IS NOT NULL;
+CREATE INDEX fetch_queue_followers_due ON fetch_queue (run_at, id) WHERE leader_id IS NOT NULL;
 
 CREATE TABLE finished_leaders (
     id uuid NOT NULL,
