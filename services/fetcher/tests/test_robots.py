@@ -139,7 +139,7 @@ async def test_redirect_loop_is_unavailable(make_gate, serve) -> None:
     assert (evidence.verdict, evidence.status) == (RobotsVerdict.UNAVAILABLE, 302)
 
 
-@pytest.mark.parametrize("location", ["http://10.0.0.1/robots.txt", "ftp://x.example/", "http://["])
+@pytest.mark.parametrize("location", ["http://[::1]:1/robots.txt", "ftp://x.example/", "http://["])
 async def test_redirect_to_a_refused_target_is_unreachable_and_shown(location: str, make_gate, serve) -> None:
     async def move(_request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": location})

@@ -102,12 +102,12 @@ async def test_ignored_file_is_not_asked_for(gate, start, make_client, command) 
 
 
 async def test_refused_address_is_in_the_evidence_of_the_attempt(gate, make_client, command) -> None:
-    outcome = (await perform(command("http://10.0.0.1/a"), client=make_client(), robots=gate)).outcome
+    outcome = (await perform(command("http://[::1]:1/a"), client=make_client(), robots=gate)).outcome
     assert outcome.error is not None and outcome.error.type is ErrorType.REFUSED_ADDRESS and not outcome.is_retryable
-    assert [(hop.verdict, hop.addresses) for hop in outcome.evidence.hops] == [("deny_private", ("10.0.0.1",))]
+    assert [(hop.verdict, hop.addresses) for hop in outcome.evidence.hops] == [("deny_loopback", ("::1",))]
 
 
-async def test_address_that_needs_no_lookup_is_refused_before_its_robots_txt_is_asked_for(gate, make_client, command, dials) -> None:
+async def test_address_is_refused_before_its_robots_txt_is_asked_for(gate, make_client, command, dials) -> None:
     client = make_client(TargetPolicy(), open_socket=dials)  # the gate may go to loopback, the page may not
     outcome = (await perform(command("http://127.0.0.1:1/page"), client=client, robots=gate)).outcome
     assert outcome.error is not None and outcome.error.type is ErrorType.REFUSED_ADDRESS

@@ -193,7 +193,7 @@ async def test_copy_that_serves_is_extended_for_all_workers(make_gate, site, sto
 
 async def test_refused_redirect_is_shown_also_when_a_copy_serves(make_gate, site, store, moment) -> None:
     store.files[site.base] = stored(site.base, moment, text=PRIVATE)
-    site.status, site.headers, log = 302, {"Location": "http://10.0.0.1/robots.txt"}, EvidenceLog()
+    site.status, site.headers, log = 302, {"Location": "http://[::1]:1/robots.txt"}, EvidenceLog()
     assert (await (await make_gate()).check(site.at("/private"), log=log)).verdict is RobotsVerdict.DISALLOWED
     assert [hop.verdict.is_denial for hop in log.hops] == [False, True]
 
