@@ -1,7 +1,8 @@
 """What the guard costs: attempts over a bare aiohttp session, the same session guarded, and our client, in one run.
 
-All make whole attempts as a worker does (`perform`: exchange, body, facts, digest, compression), from the same origin, a process
-of its own on loopback, for one new URL after another; once over kept connections and once with a connection for each exchange.
+All make whole attempts as a worker does (`Tasks`: from a batch's text through exchange, body, facts, digest and compression to
+the event's text; only Redis, logs and robots.txt are left out), from the same origin, a process of its own on loopback, for one
+new URL after another; once over kept connections and once with a connection for each exchange.
 They take turns in short slices of attempts, in an order drawn anew each round. What counts is this process's CPU, and each slice
 is held against the bare one of its own round: the ratio is the median of all rounds, so that other work on the machine weighs on
 both alike. A ratio of 0.9 says that a worker whose CPU is the limit makes 0.9 times the attempts.
@@ -25,10 +26,9 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from ipaddress import ip_network
 from itertools import count
 from typing import Any
@@ -36,8 +36,12 @@ from uuid import UUID
 
 import aiohttp
 import uvloop
+from common.chassis.logging import configure_logging
 from common.clock import utc_now
-from common.contracts.fetches import FetchRequest, PerformFetch, ResponseHead
+from common.contracts.catalog import FETCH_PERFORM
+from common.contracts.envelope import Envelope
+from common.contracts.fetches import FetchRequest, PerformFetch, PerformFetches, ResponseHead
+from common.streams.publisher import Publication
 from common.urls import UrlRefusal, read_url
 from fetcher.egress.addresses import judge_before_lookup, read_address
 from fetcher.egress.budgets import Budgets
@@ -46,18 +50,19 @@ from fetcher.egress.dial import guarded_connector, guarded_request_class, verify
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
 from fetcher.egress.policies import TargetPolicy
 from fetcher.egress.resolver import GuardedResolver, Lookup
-from fetcher.perform import perform
+from fetcher.metrics import FetcherMetrics
+from fetcher.slots import Slots
+from fetcher.tasks import Tasks
 from yarl import URL
 
-CONCURRENCY = 32
-SLICE_ATTEMPTS = 96
+BATCH_ATTEMPTS = 32
+SLICE_BATCHES = 3
 WARM_UP_SLICES = 3
 NAME = "localhost"
 POLICY = TargetPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),))
 HEADERS = {"User-Agent": "bench/1", "Accept-Encoding": "gzip, deflate, br, zstd"}
 SESSION: Any = {"auto_decompress": False}
 FETCH_ID, LEASE = UUID(int=7), timedelta(seconds=60)
-Work = Callable[[], Awaitable[None]]
 
 
 class _Origin(asyncio.Protocol):
@@ -86,21 +91,6 @@ def _serve(listener: socket.socket, size: int) -> None:
         await server.serve_forever()
 
     uvloop.run(run())
-
-
-async def _slice_seconds(attempt: Work) -> float:
-    """CPU seconds of an attempt, measured over a slice of them, CONCURRENCY at a time."""
-    left = SLICE_ATTEMPTS
-
-    async def work() -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
-            await attempt()
-
-    started_at = time.process_time()
-    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
-    return (time.process_time() - started_at) / SLICE_ATTEMPTS
 
 
 async def _lookup(_name: str) -> list[str]:
@@ -166,43 +156,84 @@ class _GuardedClient(_BareClient):
         return target.parsed
 
 
-class _Contestants:
-    """The ways to make one attempt, each with a URL of its own."""
+class _Shelf:
+    """Where outcomes end, in the place of the events Redis: written down as they would be for it."""
 
-    def __init__(self, base: str, *, is_fresh: bool, lookup: Lookup | None) -> None:
-        self._urls = (f"{base}/page/{number}" for number in count())
-        self._method: Any = "POST" if is_fresh else "GET"  # the client gives a POST a connection of its own
-        self._clients: dict[str, Any] = {
-            "bare": _BareClient(is_fresh=is_fresh, lookup=lookup),
-            "guarded": _GuardedClient(is_fresh=is_fresh, lookup=lookup),
-            "client": EgressClient(POLICY, user_agent="bench/1", lookup=lookup),
-        }
+    def __init__(self) -> None:
+        self.responses = 0
 
-    async def attempt(self, kind: str) -> None:
-        request = FetchRequest(url=next(self._urls), method=self._method)
-        command = PerformFetch(id=FETCH_ID, dispatch_seq=1, lease_ends_at=utc_now() + LEASE, request=request)
-        attempted = await perform(command, client=self._clients[kind])
-        if attempted.outcome.response is None:
-            raise RuntimeError(attempted.outcome.error)
+    async def report(self, publication: Publication, **_: Any) -> bool:
+        """Write the event, and count it if it has a response."""
+        publication.event.model_dump_json(exclude_none=True)
+        self.responses += publication.event.data.outcome.response is not None
+        return True
 
-    async def close(self) -> None:
-        for client in self._clients.values():
-            await client.close()
+
+class _Contestant:
+    """A worker's tasks around one of the clients."""
+
+    def __init__(self, client: Any) -> None:
+        self.client, self._shelf, slots = client, _Shelf(), Slots(BATCH_ATTEMPTS)
+        self._tasks = Tasks(
+            asyncio.get_running_loop(),
+            slots=slots,
+            client=client,
+            reporter=self._shelf,  # type: ignore[arg-type]
+            metrics=FetcherMetrics(slots),
+            worker="bench",
+            clock=utc_now,
+        )
+
+    async def slice_seconds(self, messages: Sequence[str]) -> float:
+        """CPU seconds of an attempt, measured over these batches, one after another."""
+        started_at, responses = time.process_time(), self._shelf.responses
+        for message in messages:
+            self._tasks.take_batch(message)
+            await asyncio.sleep(0)  # until all of them have started
+            await self._tasks.finish(seconds=LEASE.total_seconds())
+        attempts = len(messages) * BATCH_ATTEMPTS
+        if self._shelf.responses - responses != attempts:
+            raise RuntimeError("an attempt came to nothing")
+        return (time.process_time() - started_at) / attempts
+
+
+def _messages(urls: Iterator[str], *, method: Any) -> list[str]:
+    """The batches of one slice, as they come from the broker."""
+    return [_message([next(urls) for _ in range(BATCH_ATTEMPTS)], method=method) for _ in range(SLICE_BATCHES)]
+
+
+def _message(urls: Sequence[str], *, method: Any) -> str:
+    now = utc_now()
+    fetches = tuple(
+        PerformFetch(id=FETCH_ID, dispatch_seq=1, lease_ends_at=now + LEASE, request=FetchRequest(url=url, method=method))
+        for url in urls
+    )
+    batch = PerformFetches(fetches=fetches)
+    envelope = Envelope[PerformFetches].wrap(batch, type=FETCH_PERFORM, source="b", subject="b", now=now, traceparent=None)
+    return envelope.model_dump_json()
 
 
 async def _compare(base: str, *, rounds: int, is_fresh: bool, lookup: Lookup | None) -> float:
     """The ratio of guarded to bare attempts for the same CPU."""
-    contestants = _Contestants(base, is_fresh=is_fresh, lookup=lookup)
-    order = ["bare", "guarded", "client"]
+    clients = {
+        "bare": _BareClient(is_fresh=is_fresh, lookup=lookup),
+        "guarded": _GuardedClient(is_fresh=is_fresh, lookup=lookup),
+        "client": EgressClient(POLICY, user_agent="bench/1", lookup=lookup),
+    }
+    contestants = {kind: _Contestant(client) for kind, client in clients.items()}
+    urls = (f"{base}/page/{number}" for number in count())
+    method = "POST" if is_fresh else "GET"  # the client gives a POST a connection of its own
+    order = list(contestants)
     for kind in order * WARM_UP_SLICES:
-        await _slice_seconds(partial(contestants.attempt, kind))
+        await contestants[kind].slice_seconds(_messages(urls, method=method))
     gc.freeze()  # or whoever is measured when the collector looks through all modules pays for it
     seconds: dict[str, list[float]] = {kind: [] for kind in order}
     for _ in range(rounds):
         random.shuffle(order)
         for kind in order:
-            seconds[kind].append(await _slice_seconds(partial(contestants.attempt, kind)))
-    await contestants.close()
+            seconds[kind].append(await contestants[kind].slice_seconds(_messages(urls, method=method)))
+    for client in clients.values():
+        await client.close()
     ratio = {
         kind: statistics.median(bare / own for bare, own in zip(seconds["bare"], figures, strict=True))
         for kind, figures in seconds.items()
@@ -230,6 +261,7 @@ def main() -> None:
     parser.add_argument("--system-lookup", action="store_true")
     parser.add_argument("--limit", type=float, default=0.0)
     arguments = parser.parse_args()
+    configure_logging(service="bench", level="error")
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     origin = multiprocessing.get_context("fork").Process(target=_serve, args=(listener, arguments.size), daemon=True)
     origin.start()
