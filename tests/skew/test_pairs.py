@@ -14,6 +14,9 @@ from website import noise, page
 LARGE_BYTES = 400_000
 """More than an event carries, so it goes to the store's content endpoint first."""
 INTERRUPTED = {"timeout_seconds": 5.0, "retries": {"max": 3, "backoff_seconds": 0.1}}
+RESPONSE_FACTS = ("status", "headers", "media_type", "size_bytes", "digest", "final_url")
+ATTEMPT_FACTS = ("number", "outcome", "status", "started_at", "finished_at", "hops")
+"""What every release tells; a newer one may tell more."""
 START_SECONDS = 30
 FINISH_SECONDS = 60
 
@@ -42,7 +45,7 @@ async def test_what_was_kept_before_is_read_as_it_was(driver: Driver, pairing: P
     assert kept
     for document in kept.values():
         again = await driver.finish(document["links"]["self"])
-        assert again["response"] == document["response"] and again["attempts"] == document["attempts"]
+        assert _facts(again) == _facts(document)
         digest = hashlib.sha256(await driver.content(again)).hexdigest()
         assert again["response"]["digest"] == f"sha256:{digest}"
 
@@ -88,3 +91,8 @@ async def test_nobody_sent_what_another_could_not_read(driver: Driver, pairing: 
     """Such messages are put aside and the lease hides the loss for a while; here they are named."""
     assert await driver.metric("store", "fetchwork_dead_letters_total") == 0
     assert await driver.metric("fetcher", "fetchwork_commands_rejected_total") == 0
+
+
+def _facts(document: Document) -> list[object]:
+    response = [document["response"][name] for name in RESPONSE_FACTS]
+    return [*response, *([attempt[name] for name in ATTEMPT_FACTS] for attempt in document["attempts"])]
