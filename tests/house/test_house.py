@@ -11,6 +11,7 @@ import pytest
 LINES_LIMIT = 400
 FUNCTION_LINES_LIMIT = 60
 DRAWERS = re.compile(r"\A_?(utils?|helpers?|misc|base|core|managers?)\.py\Z")
+MACHINE_PATH = re.compile(r"[\"'(=]/(work|home|Users|mnt)/[^\s\"']*")
 REGISTRY_ADDRESS = re.compile(r"https?://[^\s\"']+(\.whl|\.tar\.gz|/simple)|--(extra-)?index-url|--find-links")
 
 
@@ -69,6 +70,13 @@ def test_locks_carry_hashes_and_no_addresses(repository: Path) -> None:
         assert not REGISTRY_ADDRESS.search(text), lock
         pins = re.findall(r"^[a-z0-9._-]+(?:\[[a-z,]+\])?==\S+", text, re.MULTILINE)
         assert pins and text.count("--hash=sha256:") >= len(pins), lock
+
+
+def test_nothing_names_a_place_on_one_machine(repository: Path) -> None:
+    tracked = _tracked(repository, "*")
+    texts = {path: path.read_text(encoding="utf-8", errors="ignore") for path in tracked if path.is_file()}
+    named = {str(path): found[0] for path, text in texts.items() if (found := MACHINE_PATH.search(text))}
+    assert named == {}
 
 
 def test_generated_files_are_up_to_date(repository: Path) -> None:
