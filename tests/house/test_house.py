@@ -11,7 +11,7 @@ import pytest
 LINES_LIMIT = 400
 FUNCTION_LINES_LIMIT = 60
 DRAWERS = re.compile(r"\A_?(utils?|helpers?|misc|base|core|managers?)\.py\Z")
-MACHINE_PATH = re.compile(r"[\"'(=]/(work|home|Users|mnt)/[^\s\"']*")
+MACHINE_PATH = re.compile(r"[\"'(=]/(work|Users|mnt)/[^\s\"']*")
 REGISTRY_ADDRESS = re.compile(r"https?://[^\s\"']+(\.whl|\.tar\.gz|/simple)|--(extra-)?index-url|--find-links")
 
 

@@ -10,7 +10,7 @@ STAGES = {"url": 256, "response": 50, "resolve": 47, "request": 26, "redirect": 
 
 def test_the_corpus_is_the_whole_one(corpus, repository: Path) -> None:
     assert corpus.by_stage() == STAGES and len({case["id"] for case in corpus.cases}) == 418
-    shared = repository.parent / "shared/security/ssrf_corpus.json"  # where the corpus comes from, if it lies beside this checkout
+    shared = repository.parent / "shared/security/ssrf_corpus.json"  # where it comes from, if that is here
     assert not shared.exists() or json.loads(shared.read_text()) == corpus.cases
 
 
