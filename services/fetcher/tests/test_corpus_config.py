@@ -52,6 +52,7 @@ async def test_environment_is_ignored(
     client = make_client(tls=verifying_tls())
     assert (await _perform(client, command(plain))).response.status == 200
     assert (await _perform(client, command(behind_tls))).error.type is ErrorType.TLS, "nobody vouches for that certificate"
+    # What our own lookup asks for is the question here; with the system's behind it, a packet would leave this machine.
     monkeypatch.setattr(socket, "getaddrinfo", lookup_of_nobody)
     outcome = await _perform(make_client(TargetPolicy(), open_socket=dials, lookup=None), command("http://www.example.com/"))
     assert outcome.error.type is ErrorType.DNS

@@ -116,6 +116,7 @@ async def test_system_lookup_asks_for_the_absolute_name(name: str, monkeypatch: 
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "nobody is asked")
 
+    # What our own lookup asks for is the question here; with the system's behind it, a packet would leave this machine.
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
     CURRENT_HOP.set(HopRecord(url=f"http://{name}/"))
     resolver = GuardedResolver(TargetPolicy())

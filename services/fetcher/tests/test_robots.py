@@ -328,6 +328,7 @@ async def test_big_file_is_read_and_matched_off_the_loop(is_big: bool, make_gate
         threads.append(threading.get_ident())
         return is_allowed(rules, url)
 
+    # Watched and not replaced: both still do their work, and tell in which thread.
     monkeypatch.setattr(RobotsRules, "read", watched_read)
     monkeypatch.setattr(RobotsRules, "is_allowed", watched_match)
     site.body += b"\nDisallow: /a" * (BIG_CHARACTERS // 10 if is_big else 1)
