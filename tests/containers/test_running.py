@@ -4,13 +4,13 @@ That it does what the embedded stack does, and loses nothing when something dies
 """
 
 import json
-import time
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
 from compose_project import API_KEY, Compose
+from fetchwork_local.waiting import wait_until
 
 WAIT_SECONDS = 30.0
 NO_PERMISSION = "NoPermissionError"
@@ -57,17 +57,15 @@ def _call(compose: Compose, path: str, body: dict[str, Any] | None = None) -> di
 
 def _finished(compose: Compose, fetch_id: str) -> dict[str, Any]:
     """The fetch once it is terminal; outages on the way are waited out."""
-    ends_at = time.monotonic() + WAIT_SECONDS
-    fetch: dict[str, Any] = {}
-    while time.monotonic() < ends_at:
+
+    def look() -> dict[str, Any] | None:
         try:
             fetch = _call(compose, f"/v1/fetches/{fetch_id}")
         except (URLError, OSError):
-            fetch = {"status": "unreadable"}
-        if fetch["status"] in ("succeeded", "failed"):
-            return fetch
-        time.sleep(0.2)
-    raise AssertionError(f"not finished in {WAIT_SECONDS:g} s: {fetch}")
+            return None
+        return fetch if fetch["status"] in ("succeeded", "failed") else None
+
+    return wait_until(look, timeout_seconds=WAIT_SECONDS, interval_seconds=0.2)
 
 
 def test_a_fetch_succeeds(running: Compose) -> None:
