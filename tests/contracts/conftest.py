@@ -65,7 +65,14 @@ async def store(ledger: Pool, dispatched: list[Claimed]) -> AsyncIterator[httpx2
         await record(connection, attempts, source="store/0", now=RECORDED_AT, jitter=lambda: 1.0)
 
     await in_transaction(ledger, work)
-    access = Access(pool=ledger, token=TOKEN, upload_limit_bytes=100_000, has_fetcher=lambda: True, metrics=StoreMetrics())
+    access = Access(
+        pool=ledger,
+        token=TOKEN,
+        upload_limit_bytes=100_000,
+        has_fetcher=lambda: True,
+        host_max_in_flight=4,
+        metrics=StoreMetrics(),
+    )
     app = create_store(access)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://store") as client:
         yield client

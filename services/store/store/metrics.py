@@ -23,6 +23,16 @@ class StoreMetrics:
         )
         self.attempts = Counter("fetchwork_attempts_total", "Attempts recorded, by outcome.", ["outcome"], registry=registry)
         self.retries = Counter("fetchwork_retries_total", "Attempts after which another was scheduled.", registry=registry)
+        self.politeness_violations = Counter(
+            "fetchwork_politeness_violations_total",
+            "Attempts that started sooner after the end of another on their host than its delay.",
+            registry=registry,
+        )
+        self.hosts_overlooked = Counter(
+            "fetchwork_hosts_overlooked_total",
+            "Hosts with queued fetches that the claim would not have looked at in time; some after a deployment.",
+            registry=registry,
+        )
         self.reused = Counter(
             "fetchwork_reuse_total", "Fetches that another fetch's exchange answered, by kind.", ["kind"], registry=registry
         )

@@ -11,7 +11,7 @@ from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import PerformFetches
 from common.streams.names import BROKER_MARKER, COMMAND_QUEUE, WORKER_KEY_PREFIX
-from ledger_words import accept_events, accepted
+from ledger_words import PACE, accept_events, accepted
 from redis.asyncio import Redis
 from store.database import Pool, fetch_rows
 from store.dispatch.claim import Lease
@@ -27,7 +27,7 @@ LEASE = Lease(margin_seconds=30, abandon_after_dispatches=5)
 @asynccontextmanager
 async def _dispatcher(pool: Pool, broker: Redis, broker_url: str) -> AsyncIterator[Dispatcher]:
     sender = CommandSender(create_celery_app(broker_url), source="store/t")
-    yield Dispatcher(pool=pool, broker=broker, sender=sender, limits=LIMITS, lease=LEASE, metrics=StoreMetrics())
+    yield Dispatcher(pool=pool, broker=broker, sender=sender, limits=LIMITS, lease=LEASE, pace=PACE, metrics=StoreMetrics())
     sender.close()
 
 

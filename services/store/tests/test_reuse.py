@@ -11,7 +11,7 @@ import pytest
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import ErrorType, FetchesAccepted, FetchStatus, Outcome, OutcomeKind, ResponseHead
 from common.contracts.views import FetchView, ServedByKind, WaitingReason
-from ledger_words import accept_events, accepted, at, attempted, failed, fetched
+from ledger_words import PACE, accept_events, accepted, at, attempted, failed, fetched
 from store.database import Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Claimed, Lease, claim
 from store.fetches.followers import FOLLOWERS_AT_ONCE
@@ -52,7 +52,7 @@ def _event(*, seconds: float, fetches: int = 1, **request: Any) -> Envelope[Fetc
 
 
 async def _claim(pool: Pool, *, seconds: float) -> list[Claimed]:
-    return await claim(pool, limit=2000, leased_limit=2000, lease=LEASE, now=at(seconds))
+    return await claim(pool, limit=2000, leased_limit=2000, lease=LEASE, pace=PACE, now=at(seconds))
 
 
 async def _stored(pool: Pool, outcome: Outcome | None = None, *, seconds: float = 1, **request: Any) -> UUID:
@@ -247,7 +247,7 @@ async def test_no_follower_is_missed_while_its_leader_finishes(pool: Pool) -> No
         first = accepted(1, host=host, max_age_seconds=3600.0)
         await accept_events(pool, first, now=None)
         leader = first.data.fetches[0].id
-        await claim(pool, limit=10, leased_limit=1000, lease=LEASE, now=None)
+        await claim(pool, limit=10, leased_limit=1000, lease=LEASE, pace=PACE, now=None)
         event = attempted(leader, fetched()).model_copy(update={"finished_at": at(0) + timedelta(days=9999)})
         work = [Attempt(attempted=event)]
         await asyncio.gather(

@@ -27,6 +27,7 @@ class WaitingReason(StrEnum):
     RETRY = "retry"
     NO_FETCHER = "no_fetcher"
     COALESCED = "coalesced"
+    HOST_PACE = "host_pace"
 
 
 class Waiting(Message):

@@ -90,6 +90,7 @@ CREATE TABLE fetch_queue (
     coalesce_key    bytea,
     leader_id       uuid,
     revalidates_id  uuid,
+    pace_ms         integer     NOT NULL DEFAULT 0,
     CONSTRAINT fetch_queue_pkey PRIMARY KEY (id),
     CONSTRAINT fetch_queue_id_fkey FOREIGN KEY (id) REFERENCES fetches (id) ON DELETE CASCADE,
     CONSTRAINT fetch_queue_state_is_known CHECK (state IN ('queued', 'running')),
@@ -100,10 +101,35 @@ CREATE TABLE fetch_queue (
 
 CREATE INDEX fetch_queue_due ON fetch_queue (run_at, id);
 CREATE INDEX fetch_queue_leased ON fetch_queue (run_at) WHERE state = 'running';
+CREATE INDEX fetch_queue_of_host ON fetch_queue (host, run_at, id);
+CREATE INDEX fetch_queue_leased_of_host ON fetch_queue (host, run_at) WHERE state = 'running';
 
 -- Fetches with one coalesce_key ask for the same, and accept a response of some age: those with a leader_id wait for that one.
 CREATE INDEX fetch_queue_leaders ON fetch_queue (coalesce_key, id) WHERE coalesce_key IS NOT NULL AND leader_id IS NULL;
 CREATE INDEX fetch_queue_followers ON fetch_queue (leader_id, id) WHERE leader_id IS NOT NULL;
+
+-- The pace of each host that was ever asked for. look_at is when the claim looks at it next, a promise not to be late: infinity while
+-- nothing is queued. A host with a delay is held by one dispatch until that is answered, or its lease and the delay are over.
+CREATE TABLE hosts (
+    host            text        NOT NULL,
+    look_at         timestamptz NOT NULL,
+    crawl_delay_ms  integer,
+    next_slot_at    timestamptz,
+    holder_id       uuid,
+    holder_seq      integer,
+    paused_until    timestamptz,
+    slowed_at       timestamptz,
+    slowdowns       integer     NOT NULL DEFAULT 0,
+    last_started_at timestamptz,
+    last_ended_at   timestamptz,
+    last_delay_ms   integer     NOT NULL DEFAULT 0,
+    CONSTRAINT hosts_pkey PRIMARY KEY (host),
+    CONSTRAINT hosts_crawl_delay_ms_is_positive CHECK (crawl_delay_ms > 0),
+    CONSTRAINT hosts_holder_is_whole CHECK ((holder_id IS NULL) = (holder_seq IS NULL)),
+    CONSTRAINT hosts_slowdowns_is_a_count CHECK (slowdowns >= 0)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX hosts_to_look_at ON hosts (look_at, host);
 
 -- Leaders that finished with more followers than one transaction may finish; empty but for moments.
 CREATE TABLE finished_leaders (
