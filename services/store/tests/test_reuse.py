@@ -32,7 +32,7 @@ def _response(*headers: tuple[str, str], status: int = 200) -> Outcome:
 async def _record(pool: Pool, fetch_id: UUID, outcome: Outcome, *, seconds: float, dispatch_seq: int = 1) -> Recorded:
     event = attempted(fetch_id, outcome, dispatch_seq=dispatch_seq).model_copy(update={"finished_at": at(seconds)})
     return await in_transaction(
-        pool, lambda c: record(c, [Attempt(attempted=event)], source="store/t", now=at(seconds), jitter=lambda: 1.0)
+        pool, lambda c: record(c, [Attempt(attempted=event)], source="store/t", pace=PACE, now=at(seconds), jitter=lambda: 1.0)
     )
 
 
@@ -251,7 +251,7 @@ async def test_no_follower_is_missed_while_its_leader_finishes(pool: Pool) -> No
         event = attempted(leader, fetched()).model_copy(update={"finished_at": at(0) + timedelta(days=9999)})
         work = [Attempt(attempted=event)]
         await asyncio.gather(
-            in_transaction(pool, partial(record, attempts=work, source="store/t", now=None, jitter=lambda: 1.0)),
+            in_transaction(pool, partial(record, attempts=work, source="store/t", pace=PACE, now=None, jitter=lambda: 1.0)),
             *(accept_events(pool, accepted(1, host=host, max_age_seconds=3600.0), now=None) for _ in range(3)),
         )
     assert await _count(pool, "fetch_queue") == 0
