@@ -23,28 +23,11 @@ class StoreMetrics:
         )
         self.attempts = Counter("fetchwork_attempts_total", "Attempts recorded, by outcome.", ["outcome"], registry=registry)
         self.retries = Counter("fetchwork_retries_total", "Attempts after which another was scheduled.", registry=registry)
-        self.politeness_violations = Counter(
-            "fetchwork_politeness_violations_total",
-            "Attempts that started sooner after the end of another on their host than its delay.",
-            registry=registry,
-        )
-        self.hosts_overlooked = Counter(
-            "fetchwork_hosts_overlooked_total",
-            "Hosts with queued fetches that the claim would not have looked at in time; some after a deployment.",
-            registry=registry,
-        )
         self.reused = Counter(
             "fetchwork_reuse_total", "Fetches that another fetch's exchange answered, by kind.", ["kind"], registry=registry
         )
         self.reuse_saved_bytes = Counter(
             "fetchwork_reuse_saved_bytes_total", "Decoded bytes not transferred again, by kind.", ["kind"], registry=registry
-        )
-        self.robots_files = Gauge("fetchwork_robots_files", "robots.txt files kept for all fetchers.", registry=registry)
-        self.robots_pruned = Counter(
-            "fetchwork_robots_pruned_total", "robots.txt files deleted: long expired, or beyond the limit.", registry=registry
-        )
-        self.robots_refused = Counter(
-            "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
         )
         self.dispatched = Counter("fetchwork_dispatched_total", "Fetches claimed and leased.", registry=registry)
         self.redeliveries = Counter(
@@ -83,7 +66,28 @@ class StoreMetrics:
         self.loop_failures = Counter(
             "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
         )
+        self._add_hosts(registry)
         self._start_at_zero()
+
+    def _add_hosts(self, registry: CollectorRegistry) -> None:
+        """What we know of hosts and do to them."""
+        self.robots_files = Gauge("fetchwork_robots_files", "robots.txt files kept for all fetchers.", registry=registry)
+        self.robots_pruned = Counter(
+            "fetchwork_robots_pruned_total", "robots.txt files deleted: long expired, or beyond the limit.", registry=registry
+        )
+        self.robots_refused = Counter(
+            "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
+        )
+        self.politeness_violations = Counter(
+            "fetchwork_politeness_violations_total",
+            "Attempts that started sooner after the end of another on their host than its delay.",
+            registry=registry,
+        )
+        self.hosts_overlooked = Counter(
+            "fetchwork_hosts_overlooked_total",
+            "Hosts with queued fetches that the claim would not have looked at in time; some after a deployment.",
+            registry=registry,
+        )
 
     def _start_at_zero(self) -> None:
         """A series that appears with its first event hides that event from every rate."""

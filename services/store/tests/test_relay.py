@@ -16,7 +16,8 @@ from store.outbox.relay import LOCK_KEY, Relay
 async def _finish(pool: Pool, fetches: int) -> list[str]:
     event = accepted(fetches)
     await accept_events(pool, event, now=at(0))
-    await claim(pool, limit=100, leased_limit=100, lease=Lease(margin_seconds=9, abandon_after_dispatches=9), now=at(0))
+    lease = Lease(margin_seconds=9, abandon_after_dispatches=9)
+    await claim(pool, limit=100, leased_limit=100, lease=lease, pace=PACE, now=at(0))
     attempts = [Attempt(attempted=attempted(fetch.id, fetched())) for fetch in event.data.fetches]
 
     async def work(connection: Connection) -> None:
