@@ -44,7 +44,10 @@ class StoreMetrics:
             "fetchwork_conservation_gap", "Accepted minus terminal minus pending; returns to 0 when idle.", registry=registry
         )
         self.history_rows = Gauge(
-            "fetchwork_history_rows", "About how many rows the tables have that the store never prunes.", ["table"], registry=registry
+            "fetchwork_history_rows",
+            "About how many rows the tables have that the store never prunes.",
+            ["table"],
+            registry=registry,
         )
         self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
         self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)

@@ -203,7 +203,7 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
             pool=parts.pool, after_dispatches=settings.abandon_after_dispatches, source=parts.source, metrics=parts.metrics
         ),
         FollowerFinisher(pool=parts.pool, source=parts.source, metrics=parts.metrics),
-        HostKeeper(pool=parts.pool, metrics=parts.metrics),
+        HostKeeper(pool=parts.pool, retention_seconds=settings.host_retention_seconds, metrics=parts.metrics),
         RobotsPruner(
             pool=parts.pool,
             retention_seconds=settings.robots_retention_seconds,

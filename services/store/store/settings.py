@@ -48,6 +48,9 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     host_max_in_flight: int = Field(
         default=4, ge=1, le=10_000, description="Attempts on one host at once, while it has no delay."
     )
+    host_retention_seconds: float = Field(
+        default=604_800, ge=3600, le=7_776_000, description="How long the pace of a host is kept after its last attempt."
+    )
     coalesce_wait_seconds: float = Field(
         default=30.0, ge=1, le=600, description="How long a fetch waits for an equal one's exchange before it makes its own."
     )

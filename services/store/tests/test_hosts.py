@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from common.contracts.fetches import Evidence, Outcome, RobotsEvidence, RobotsVerdict
 from common.contracts.views import Waiting, WaitingReason
+from common.ids import new_fetch_id
 from ledger_words import accept_events, accepted, at, attempted, failed, fetched
 from store.database import Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Claimed, Lease, claim, end_leases, next_look_seconds, release
@@ -77,8 +78,9 @@ async def test_dispatchers_at_once_never_exceed_what_a_host_allows(pool: Pool) -
     for seconds in range(5):
         parts = await asyncio.gather(*(_claim(pool, seconds=seconds, limit=3) for _ in range(6)))
         assert len({fetch.command.id for part in parts for fetch in part}) == sum(map(len, parts))
-    rows = await fetch_rows(pool, "SELECT count(*) AS leased FROM fetch_queue WHERE state = 'running' GROUP BY host")
-    assert [row["leased"] for row in rows] == [4] * 8
+        assert max((await _leased(pool, at(seconds))).values()) <= 4
+    await _claim(pool, seconds=5)  # what dispatchers skipped because another held the host
+    assert list((await _leased(pool, at(5))).values()) == [4] * 8
 
 
 async def test_a_delay_runs_from_the_end_of_one_attempt_to_the_next_dispatch(pool: Pool) -> None:
@@ -208,12 +210,67 @@ async def test_hosts_that_an_earlier_store_let_in_are_found(pool: Pool) -> None:
     await fetch_rows(pool, "UPDATE hosts SET look_at = 'infinity' WHERE host = 'b.test'")
     assert await _claim(pool, seconds=1) == []
     metrics = StoreMetrics()
-    keeper = HostKeeper(pool=pool, metrics=metrics)
+    keeper = HostKeeper(pool=pool, retention_seconds=3600, metrics=metrics)
     await keeper.run_once()
     await keeper.run_once()
     assert metrics.registry.get_sample_value("fetchwork_hosts_overlooked_total") == 2
     rows = await claim(pool, limit=9, leased_limit=9, lease=LEASE, pace=FREE, now=None)
     assert len(rows) == 2
+
+
+EARLIER_ACCEPT = """
+WITH accepted AS (
+    INSERT INTO fetches (id, host, request, accepted_at, ingested_at)
+    VALUES ($1, 'a.test', '{"url": "http://a.test/0", "retries": {"max": 2, "backoff_seconds": 1}}', now(), now())
+    RETURNING id, host
+)
+INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds, at_most_once, sharing_key, coalesce_key, leader_id)
+SELECT id, host, now() - interval '1 minute', 'queue', 30, false, NULL, NULL, NULL
+FROM accepted
+"""
+EARLIER_CLAIM = """
+WITH due AS (
+    SELECT id, run_at
+    FROM fetch_queue
+    WHERE run_at <= now()
+      AND unanswered < 5
+      AND NOT (at_most_once AND unanswered > 0)
+    ORDER BY run_at, id
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE fetch_queue AS queue
+SET state = 'running', waiting = 'queue', run_at = now() + make_interval(secs => 40), dispatched_at = now(),
+    dispatch_seq = queue.dispatch_seq + 1, unanswered = queue.unanswered + 1, leader_id = NULL
+FROM due
+WHERE queue.id = due.id
+RETURNING queue.id
+"""
+
+
+async def test_an_earlier_store_works_beside_this_one(pool: Pool) -> None:
+    """Its statements, as they were: it does not pace, and what it has out counts here."""
+    for fetch_id in (new_fetch_id() for _ in range(5)):
+        await fetch_rows(pool, EARLIER_ACCEPT, fetch_id)
+    assert len(await fetch_rows(pool, EARLIER_CLAIM, 3)) == 3
+    await HostKeeper(pool=pool, retention_seconds=3600, metrics=StoreMetrics()).run_once()
+    (claimed,) = await claim(pool, limit=9, leased_limit=9, lease=LEASE, pace=FREE, now=None)
+    await fetch_rows(pool, "UPDATE fetch_queue SET run_at = now() WHERE id <> $1", claimed.command.id)
+    assert len(await fetch_rows(pool, EARLIER_CLAIM, 9)) == 4
+
+
+async def test_a_host_that_nobody_asks_for_is_forgotten_and_a_paused_one_is_not(pool: Pool) -> None:
+    for name in ("a.test", "b.test"):
+        await _queue(pool, host=name)
+    first, second = await _claim(pool, seconds=0)
+    asked = fetched(404).model_copy(update={"not_before": at(10**9)})
+    await _record(pool, first, fetched(), start=0, end=1)
+    await _record(pool, second, asked, start=0, end=1)
+    await _claim(pool, seconds=2)
+    await fetch_rows(pool, "UPDATE hosts SET paused_until = 'infinity' WHERE paused_until IS NOT NULL")
+    await HostKeeper(pool=pool, retention_seconds=3600, metrics=StoreMetrics()).run_once()
+    assert len(await fetch_rows(pool, "SELECT 1 FROM hosts WHERE paused_until IS NOT NULL")) == 1
+    assert len(await fetch_rows(pool, "SELECT 1 FROM hosts")) == 1
 
 
 async def _leased(pool: Pool, now: datetime) -> dict[str, int]:
@@ -246,4 +303,5 @@ async def test_after_any_sequence_no_host_is_over_its_pace_and_none_is_forgotten
             await _record(pool, fetch, fetched(), pace=pace, start=seconds, end=seconds)
     left = await fetch_rows(pool, "SELECT * FROM fetch_queue WHERE unanswered < 9")
     assert left == []
-    assert await fetch_rows(pool, "SELECT 1 FROM hosts WHERE look_at < 'infinity' AND host NOT IN (SELECT host FROM fetch_queue)") == []
+    statement = "SELECT 1 FROM hosts WHERE look_at < 'infinity' AND host NOT IN (SELECT host FROM fetch_queue)"
+    assert await fetch_rows(pool, statement) == []

@@ -92,11 +92,11 @@ def test_pauses_double_up_to_five_minutes_and_recover_step_by_step() -> None:
         assert host.paused_until is not None
         pauses.append((host.paused_until - at(now)).total_seconds())
         now += pauses[-1]
-    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256]
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
     for _ in range(2):
         host = answered(host, _attempted(200, start=now, end=now), now=at(now))
     host = answered(host, _attempted(429, start=now, end=now), now=at(now))
-    assert host.slowdowns == 8
+    assert host.slowdowns == 9
 
 
 def test_attempts_that_were_out_when_a_pause_began_neither_lengthen_nor_end_it() -> None:

@@ -147,7 +147,7 @@ async def _claim(
 def _looked_at(
     hosts: Mapping[str, Host], rows: Sequence[asyncpg.Record], *, allowed: int, pace: PaceDefaults
 ) -> list[Host]:
-    """The hosts that had their turn, as the claim leaves them. Those after the last that it got to keep their place in the line."""
+    """The hosts that had their turn, as the claim leaves them. Those after the last that it got to keep their place."""
     after = dict(hosts)
     for row in rows:
         after[row["host"]] = held(

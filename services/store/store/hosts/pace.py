@@ -15,8 +15,8 @@ CRAWL_DELAY_LIMIT_MS = 300_000
 PAUSE_LIMIT = timedelta(hours=24)
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
-BACKOFF_DOUBLINGS = 9
-"""2 to this power seconds exceed the limit; further slowdowns are not counted."""
+SLOWDOWNS_LIMIT = 10
+"""The pause after so many slowdowns is the limit; further ones are not counted."""
 SLOW_DOWN_STATUSES = frozenset({429, 503})
 VERDICTS_OF_A_FILE = frozenset({RobotsVerdict.ALLOWED, RobotsVerdict.DISALLOWED, RobotsVerdict.UNAVAILABLE})
 """Those that tell what robots.txt asks for; without one (4xx) it asks for nothing."""
@@ -77,7 +77,7 @@ def rule_in_force(host: Host, defaults: PaceDefaults, *, now: datetime) -> PaceR
 
 
 def held(host: Host, defaults: PaceDefaults, *, fetch_id: UUID, dispatch_seq: int, lease_ends_at: datetime) -> Host:
-    """The host after a dispatch: with a delay closed until the outcome, and if that is lost until the lease and the delay are over."""
+    """The host after a dispatch: with a delay closed until the outcome, or if that is lost until lease and delay are over."""
     delay = delay_ms(host, defaults)
     if not delay:
         return replace(host, holder_id=None, holder_seq=None)
@@ -128,7 +128,7 @@ def told_crawl_delay(host: Host, robots: RobotsEvidence) -> Host:
 def answered(host: Host, attempted: FetchAttempted, *, now: datetime) -> Host:
     """The host after a response of its own: slower when it asks for that, a step faster again when it does not.
 
-    Without `Retry-After` a pause doubles from one slowdown to the next. Attempts that were out when a pause was set count no more.
+    Without `Retry-After` a pause doubles from one slowdown to the next. Attempts that were out when it was set count no more.
     """
     head = response_head(attempted)
     if head is None:
@@ -139,7 +139,7 @@ def answered(host: Host, attempted: FetchAttempted, *, now: datetime) -> Host:
         return replace(host, slowdowns=max(0, host.slowdowns - 1)) if is_news and host.slowdowns else host
     if asked is None and not is_news:
         return host
-    slowdowns = min(host.slowdowns + 1, BACKOFF_DOUBLINGS) if is_news else host.slowdowns
+    slowdowns = min(host.slowdowns + 1, SLOWDOWNS_LIMIT) if is_news else host.slowdowns
     backoff = timedelta(seconds=min(BACKOFF_LIMIT_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** (slowdowns - 1)))
     until = min(asked, now + PAUSE_LIMIT) if asked is not None else now + backoff
     return replace(host, slowdowns=slowdowns, slowed_at=now, paused_until=max(until, host.paused_until or until))

@@ -127,3 +127,30 @@ SELECT queued.host,
 FROM queued
 LEFT JOIN hosts ON hosts.host = queued.host
 ORDER BY queued.host;
+
+-- name: hosts_forget
+-- Of the next $2 idle hosts after $1, delete those that had no attempt for $3 seconds; they say again what they ask for. Names the
+-- last that was looked at, none when there were fewer.
+WITH idle AS MATERIALIZED (
+    SELECT host
+    FROM hosts
+    WHERE look_at = 'infinity'
+      AND host > $1::text
+    ORDER BY host
+    LIMIT $2::bigint
+), stale AS (
+    SELECT hosts.host
+    FROM idle
+    JOIN hosts ON hosts.host = idle.host
+    WHERE hosts.look_at = 'infinity'
+      AND coalesce(hosts.last_ended_at, hosts.slowed_at, '-infinity') < coalesce($4::timestamptz, now()) - make_interval(secs => $3::float8)
+      AND coalesce(hosts.paused_until < coalesce($4::timestamptz, now()), true)
+    FOR UPDATE OF hosts SKIP LOCKED
+), forgotten AS (
+    DELETE FROM hosts
+    USING stale
+    WHERE hosts.host = stale.host
+    RETURNING hosts.host
+)
+SELECT (SELECT count(*) FROM forgotten) AS forgotten,
+       (SELECT max(host) FROM idle HAVING count(*) = $2::bigint) AS last_host;
