@@ -1,6 +1,5 @@
 """What a claim costs as the backlog grows, and whether one host of a hundred thousand URLs makes it slower for others."""
 
-import statistics
 import time
 
 import pytest
@@ -39,13 +38,13 @@ async def fill(pool: Pool, *, rows: int, hosts: int, on_one_host: int = 0) -> No
 
 
 async def claim_cost_us(pool: Pool, *, pace: PaceDefaults = PACE_OF_FOUR) -> float:
-    """Microseconds a fetch, the median of some claims."""
+    """Microseconds a fetch, the best of some claims: what else the machine does is no cost of theirs."""
     costs = []
     for _ in range(CLAIMS):
         started = time.perf_counter()
         claimed = await claim(pool, limit=CLAIM_FETCHES, leased_limit=10**6, lease=LEASE, pace=pace, now=None)
         costs.append((time.perf_counter() - started) * 1e6 / len(claimed))
-    return statistics.median(costs)
+    return min(costs)
 
 
 @pytest.fixture(scope="module")
