@@ -18,6 +18,7 @@ BACKOFF_LIMIT_SECONDS = 300.0
 SLOWDOWNS_LIMIT = 10
 """The pause after so many slowdowns is the limit; further ones are not counted."""
 SLOW_DOWN_STATUSES = frozenset({429, 503})
+HOST_LIMIT_CHARACTERS = 300
 VERDICTS_OF_A_FILE = frozenset({RobotsVerdict.ALLOWED, RobotsVerdict.DISALLOWED, RobotsVerdict.UNAVAILABLE})
 """Those that tell what robots.txt asks for; without one (4xx) it asks for nothing."""
 
@@ -151,8 +152,9 @@ def response_head(attempted: FetchAttempted) -> ResponseHead | None:
 
 
 def host_of(url: str) -> str:
-    """The host of a canonical URL, as the glossary has it."""
+    """The host of a canonical URL, as the glossary has it; empty for what a stranger made up and no row can hold."""
     try:
-        return urlsplit(url).netloc
-    except ValueError:  # of a stranger's making
+        host = urlsplit(url).netloc
+    except ValueError:
         return ""
+    return host if len(host) <= HOST_LIMIT_CHARACTERS and host.isprintable() else ""
