@@ -23,10 +23,12 @@ from store.database import Connection, Pool, in_transaction, open_pool
 from store.dispatch.claim import Claimed, Lease, claim
 from store.fetches.accept import accept
 from store.fetches.record import Attempt, record
+from store.hosts.pace import PaceDefaults
 from store.metrics import StoreMetrics
 from store.migrate import migrate
 
 RECORDED_AT = datetime(2026, 1, 1, 12, 0, 2, tzinfo=UTC)
+PACE = PaceDefaults(delay_ms=0, max_in_flight=4)
 LEASE = Lease(margin_seconds=30, abandon_after_dispatches=5)
 
 
@@ -52,7 +54,7 @@ async def dispatched(ledger: Pool) -> list[Claimed]:
         await accept(connection, [promised], source="store/0", coalesce_wait_seconds=1, now=None)
 
     await in_transaction(ledger, work)
-    return await claim(ledger, limit=10, leased_limit=10, lease=LEASE, now=None)
+    return await claim(ledger, limit=10, leased_limit=10, lease=LEASE, pace=PACE, now=None)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,17 @@ async def store(ledger: Pool, dispatched: list[Claimed]) -> AsyncIterator[httpx2
     attempts = [Attempt(attempted=page.data, body=named("store", "content").answer.content), Attempt(attempted=refused.data)]
 
     async def work(connection: Connection) -> None:
-        await record(connection, attempts, source="store/0", now=RECORDED_AT, jitter=lambda: 1.0)
+        await record(connection, attempts, source="store/0", pace=PACE, now=RECORDED_AT, jitter=lambda: 1.0)
 
     await in_transaction(ledger, work)
-    access = Access(pool=ledger, token=TOKEN, upload_limit_bytes=100_000, has_fetcher=lambda: True, metrics=StoreMetrics())
+    access = Access(
+        pool=ledger,
+        token=TOKEN,
+        upload_limit_bytes=100_000,
+        has_fetcher=lambda: True,
+        host_max_in_flight=4,
+        metrics=StoreMetrics(),
+    )
     app = create_store(access)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://store") as client:
         yield client

@@ -16,6 +16,7 @@ from store.fetches.accept import accept
 from store.fetches.finish import Finished
 from store.fetches.lifecycle import Jitter
 from store.fetches.record import Attempt, record
+from store.hosts.pace import PaceDefaults
 from store.metrics import StoreMetrics
 
 Data = TypeVar("Data", bound=Message)
@@ -107,12 +108,14 @@ class RecordHandler(Handler[FetchAttempted]):
         *,
         metrics: StoreMetrics,
         source: str,
+        pace: PaceDefaults,
         jitter: Jitter,
         wake_dispatcher: Callable[[], None],
         wake_relay: Callable[[], None],
     ) -> None:
         self._metrics = metrics
         self._source = source
+        self._pace = pace
         self._jitter = jitter
         self._wake_dispatcher = wake_dispatcher
         self._wake_relay = wake_relay
@@ -120,13 +123,16 @@ class RecordHandler(Handler[FetchAttempted]):
     async def apply(self, connection: Connection, deliveries: Sequence[Delivery[FetchAttempted]]) -> Applied:
         """Record every attempt; one of a fetch that the ledger never had is refused."""
         attempts = [Attempt(attempted=delivery.event.data, body=_body(delivery)) for delivery in deliveries]
-        recorded = await record(connection, attempts, source=self._source, now=None, jitter=self._jitter)
+        recorded = await record(
+            connection, attempts, source=self._source, pace=self._pace, now=None, jitter=self._jitter
+        )
 
         def committed() -> None:
             note_finished(self._metrics, recorded.finished)
             for outcome, count in recorded.attempts.items():
                 self._metrics.attempts.labels(outcome=outcome).inc(count)
             self._metrics.retries.inc(recorded.retries)
+            self._metrics.politeness_violations.inc(recorded.violations)
             self._wake_dispatcher()
             self._wake_relay()
 

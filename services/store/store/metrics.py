@@ -61,6 +61,7 @@ class StoreMetrics:
             "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
         )
         self._add_reuse_and_robots(registry)
+        self._add_hosts(registry)
         self._start_at_zero()
 
     def _add_reuse_and_robots(self, registry: CollectorRegistry) -> None:
@@ -76,6 +77,19 @@ class StoreMetrics:
         )
         self.robots_refused = Counter(
             "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
+        )
+
+    def _add_hosts(self, registry: CollectorRegistry) -> None:
+        """What we do to hosts."""
+        self.politeness_violations = Counter(
+            "fetchwork_politeness_violations_total",
+            "Attempts that started sooner after the end of another on their host than its delay.",
+            registry=registry,
+        )
+        self.hosts_overlooked = Counter(
+            "fetchwork_hosts_overlooked_total",
+            "Hosts with queued fetches that the claim would not have looked at in time; some after a deployment.",
+            registry=registry,
         )
 
     def _start_at_zero(self) -> None:

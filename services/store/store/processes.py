@@ -25,10 +25,12 @@ from store.dispatch.claim import Lease
 from store.dispatch.commands import CommandSender, create_celery_app
 from store.dispatch.dispatcher import Dispatcher, DispatchLimits
 from store.handlers import AcceptHandler, Data, Handler, RecordHandler
+from store.hosts.pace import PaceDefaults
 from store.maintenance.abandoner import Abandoner
 from store.maintenance.census import Census
 from store.maintenance.follower_finisher import FollowerFinisher
 from store.maintenance.follower_promoter import FollowerPromoter
+from store.maintenance.host_keeper import HostKeeper
 from store.maintenance.robots_pruner import RobotsPruner
 from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
@@ -56,6 +58,11 @@ class Parts:
     def source(self) -> str:
         """Who sends our events (CloudEvents `source`)."""
         return f"store/{self.settings.instance}"
+
+    @property
+    def pace(self) -> PaceDefaults:
+        """The pace of hosts that asked for nothing."""
+        return PaceDefaults(delay_ms=self.settings.host_delay_ms, max_in_flight=self.settings.host_max_in_flight)
 
 
 async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
@@ -135,7 +142,15 @@ def _dispatcher(parts: Parts, sender: CommandSender) -> Dispatcher:
         poll_seconds=settings.dispatch_poll_ms / 1000,
     )
     lease = Lease(margin_seconds=settings.lease_margin_seconds, abandon_after_dispatches=settings.abandon_after_dispatches)
-    return Dispatcher(pool=parts.pool, broker=parts.broker, sender=sender, limits=limits, lease=lease, metrics=parts.metrics)
+    return Dispatcher(
+        pool=parts.pool,
+        broker=parts.broker,
+        sender=sender,
+        limits=limits,
+        lease=lease,
+        pace=parts.pace,
+        metrics=parts.metrics,
+    )
 
 
 def _ingests(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> tuple[list[Loop], list[StreamMember]]:
@@ -152,6 +167,7 @@ def _ingests(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> tuple[lis
     record = RecordHandler(
         metrics=parts.metrics,
         source=parts.source,
+        pace=parts.pace,
         jitter=random.SystemRandom().random,
         wake_dispatcher=dispatcher.wake.set,
         wake_relay=relay.wake.set,
@@ -189,6 +205,7 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
         ),
         FollowerFinisher(pool=parts.pool, source=parts.source, metrics=parts.metrics),
         FollowerPromoter(pool=parts.pool),
+        HostKeeper(pool=parts.pool, retention_seconds=settings.host_retention_seconds, metrics=parts.metrics),
         RobotsPruner(
             pool=parts.pool,
             retention_seconds=settings.robots_retention_seconds,
@@ -212,6 +229,7 @@ def _api_server(parts: Parts, dispatcher: Dispatcher) -> uvicorn.Server:
         token=settings.store_token.get_secret_value(),
         upload_limit_bytes=settings.content_upload_limit_bytes,
         has_fetcher=lambda: dispatcher.has_fetcher,
+        host_max_in_flight=settings.host_max_in_flight,
         metrics=parts.metrics,
     )
     config = uvicorn.Config(

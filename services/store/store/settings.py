@@ -39,6 +39,18 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     abandon_after_dispatches: int = Field(
         default=5, ge=1, le=100, description="Dispatches without any outcome after which a fetch fails as abandoned."
     )
+    host_delay_ms: int = Field(
+        default=0,
+        ge=0,
+        le=300_000,
+        description="From the end of one attempt on a host to the start of the next, at least; with one there is one at a time.",
+    )
+    host_max_in_flight: int = Field(
+        default=4, ge=1, le=10_000, description="Attempts on one host at once, while it has no delay."
+    )
+    host_retention_seconds: float = Field(
+        default=604_800, ge=3600, le=7_776_000, description="How long the pace of a host is kept after its last attempt."
+    )
     coalesce_wait_seconds: float = Field(
         default=30.0, ge=1, le=600, description="How long a fetch waits for an equal one's exchange before it makes its own."
     )

@@ -21,7 +21,10 @@ from common.contracts.fetches import (
 from common.ids import new_fetch_id
 from store.database import Connection, Pool, in_transaction
 from store.fetches.accept import Accepted, accept
+from store.hosts.pace import PaceDefaults
 
+PACE = PaceDefaults(delay_ms=0, max_in_flight=1000)
+"""Hosts that let through whatever a test asks for."""
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 

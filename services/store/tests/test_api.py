@@ -23,7 +23,15 @@ BODY = b"x" * 5000
 @pytest.fixture
 async def client(pool: Pool) -> AsyncIterator[httpx2.AsyncClient]:
     """A caller that knows the token."""
-    app = create_app(Access(pool=pool, token=TOKEN, upload_limit_bytes=10_000, has_fetcher=lambda: True, metrics=StoreMetrics()))
+    access = Access(
+        pool=pool,
+        token=TOKEN,
+        upload_limit_bytes=10_000,
+        has_fetcher=lambda: True,
+        host_max_in_flight=1,
+        metrics=StoreMetrics(),
+    )
+    app = create_app(access)
     transport = httpx2.ASGITransport(app=app)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://store", headers=headers) as opened:

@@ -2,7 +2,7 @@
 
 import pytest
 from common.contracts.fetches import ErrorType, FetchStatus
-from ledger_words import accept_events, accepted, at, attempted, failed
+from ledger_words import PACE, accept_events, accepted, at, attempted, failed
 from store.database import Pool, in_transaction
 from store.dispatch.claim import Claimed, Lease, claim, end_leases, release
 from store.fetches.read import read_fetch
@@ -14,7 +14,7 @@ LEASE = Lease(margin_seconds=10, abandon_after_dispatches=5)
 
 
 async def _claim(pool: Pool, *, seconds: float) -> list[Claimed]:
-    return await claim(pool, limit=9, leased_limit=9, lease=LEASE, now=at(seconds))
+    return await claim(pool, limit=9, leased_limit=9, lease=LEASE, pace=PACE, now=at(seconds))
 
 
 @pytest.mark.parametrize("loss", ["lease", "wiped broker", "send of unknown fate"])
@@ -23,9 +23,9 @@ async def test_a_lost_outcome_ends_the_fetch_and_it_is_never_given_out_again(poo
     await accept_events(pool, event, now=at(0))
     (claimed,) = await _claim(pool, seconds=0)
     if loss == "wiped broker":
-        await end_leases(pool, dispatched_before=at(1))
+        await end_leases(pool, pace=PACE, dispatched_before=at(1))
     if loss == "send of unknown fate":
-        await release(pool, tried=[claimed.command], now=at(0))
+        await release(pool, tried=[claimed.command], pace=PACE, now=at(0))
     assert await _claim(pool, seconds=10_000) == []
     await Abandoner(pool=pool, after_dispatches=5, source="store/t", metrics=StoreMetrics()).run_once()
     view = await read_fetch(pool, event.data.fetches[0].id, has_fetcher=True)
@@ -36,7 +36,7 @@ async def test_a_lost_outcome_ends_the_fetch_and_it_is_never_given_out_again(poo
 async def test_one_that_nobody_tried_to_send_is_given_out_again(pool: Pool) -> None:
     await accept_events(pool, accepted(1, method="PATCH"), now=at(0))
     (claimed,) = await _claim(pool, seconds=0)
-    await release(pool, tried=[], untried=[claimed.command], now=at(1))
+    await release(pool, tried=[], untried=[claimed.command], pace=PACE, now=at(1))
     assert len(await _claim(pool, seconds=1)) == 1
 
 
@@ -47,6 +47,6 @@ async def test_a_failure_that_may_pass_is_final(pool: Pool) -> None:
     await _claim(pool, seconds=0)
     work = [Attempt(attempted=attempted(event.data.fetches[0].id, failed()))]
     recorded = await in_transaction(
-        pool, lambda c: record(c, work, source="store/t", now=at(1), jitter=lambda: 1.0)
+        pool, lambda c: record(c, work, source="store/t", pace=PACE, now=at(1), jitter=lambda: 1.0)
     )
     assert (recorded.retries, recorded.finished.statuses["failed"]) == (0, 1)

@@ -1,9 +1,11 @@
 """The dispatcher over a real broker: only what workers have slots for, again after a wipe, and nothing lost without one."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import PerformFetches
 from common.streams.names import BROKER_MARKER, COMMAND_QUEUE, WORKER_KEY_PREFIX
-from ledger_words import accept_events, accepted
+from ledger_words import PACE, accept_events, accepted
 from redis.asyncio import Redis
 from store.database import Pool, fetch_rows
 from store.dispatch.claim import Lease
@@ -25,9 +27,11 @@ LEASE = Lease(margin_seconds=30, abandon_after_dispatches=5)
 
 
 @asynccontextmanager
-async def _dispatcher(pool: Pool, broker: Redis, broker_url: str) -> AsyncIterator[Dispatcher]:
+async def _dispatcher(
+    pool: Pool, broker: Redis, broker_url: str, limits: DispatchLimits = LIMITS
+) -> AsyncIterator[Dispatcher]:
     sender = CommandSender(create_celery_app(broker_url), source="store/t")
-    yield Dispatcher(pool=pool, broker=broker, sender=sender, limits=LIMITS, lease=LEASE, metrics=StoreMetrics())
+    yield Dispatcher(pool=pool, broker=broker, sender=sender, limits=limits, lease=LEASE, pace=PACE, metrics=StoreMetrics())
     sender.close()
 
 
@@ -93,3 +97,21 @@ async def test_a_broker_that_refuses_gives_the_fetches_back(pool: Pool, broker: 
             await dispatcher.run_once()
     rows = await fetch_rows(pool, "SELECT state, unanswered FROM fetch_queue")
     assert [(row["state"], row["unanswered"]) for row in rows] == [("queued", 0)] * 3
+
+
+async def test_a_closed_host_is_looked_at_again_when_it_opens_and_not_before(
+    pool: Pool, broker: Redis, broker_url: str
+) -> None:
+    await broker.set(f"{WORKER_KEY_PREFIX}w", 100)
+    await _queue(pool, 1)
+    await fetch_rows(pool, "UPDATE hosts SET look_at = now() + interval '300 ms', paused_until = now() + interval '300 ms'")
+    loop = asyncio.get_running_loop()
+    limits = replace(LIMITS, poll_seconds=5)
+    async with _dispatcher(pool, broker, broker_url, limits) as dispatcher:
+        started, passes = loop.time(), 0
+        while not await _commands(broker):
+            assert loop.time() - started < 4
+            await dispatcher.run_once()
+            passes += 1
+        assert loop.time() - started >= 0.2
+    assert passes <= 3

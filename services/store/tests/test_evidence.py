@@ -18,7 +18,7 @@ from common.contracts.fetches import (
     RobotsEvidence,
     RobotsVerdict,
 )
-from ledger_words import accept_events, accepted, at, attempted
+from ledger_words import PACE, accept_events, accepted, at, attempted
 from store.database import Pool, fetch_rows, in_transaction
 from store.fetches.read import read_fetch
 from store.fetches.record import Attempt, record
@@ -33,7 +33,7 @@ async def _recorded(pool: Pool, outcome: Outcome, *, times: int = 1) -> str:
     await accept_events(pool, event, now=at(0))
     work = [Attempt(attempted=attempted(event.data.fetches[0].id, outcome))]
     for _ in range(times):
-        await in_transaction(pool, lambda c: record(c, work, source="store/t", now=at(1), jitter=lambda: 1.0))
+        await in_transaction(pool, lambda c: record(c, work, source="store/t", pace=PACE, now=at(1), jitter=lambda: 1.0))
     view = await read_fetch(pool, event.data.fetches[0].id, has_fetcher=True)
     assert view is not None
     return view.model_dump_json()

@@ -9,7 +9,7 @@ from common.streams.consumer import StreamMember
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, FEED_STREAM, INGESTING_HASH, STORE_GROUP
 from common.streams.publisher import Publication, publish
 from common.streams.trim import trim_acknowledged
-from ledger_words import accept_events, accepted, attempted, fetched, wrap_attempted
+from ledger_words import PACE, accept_events, accepted, attempted, fetched, wrap_attempted
 from redis.asyncio import Redis
 from store.consumer import Ingest
 from store.database import Pool, fetch_rows, open_pool
@@ -31,7 +31,12 @@ class Bench:
             metrics=self.metrics, source="store/t", coalesce_wait_seconds=30, wake_dispatcher=self._wake, wake_relay=self._wake
         )
         record_handler = RecordHandler(
-            metrics=self.metrics, source="store/t", jitter=lambda: 1.0, wake_dispatcher=self._wake, wake_relay=self._wake
+            metrics=self.metrics,
+            source="store/t",
+            pace=PACE,
+            jitter=lambda: 1.0,
+            wake_dispatcher=self._wake,
+            wake_relay=self._wake,
         )
         self.accept_member = StreamMember(redis, stream=ACCEPTED_STREAM, group=STORE_GROUP, name=name, count=10, block_ms=50)
         self.record_member = StreamMember(redis, stream=ATTEMPTED_STREAM, group=STORE_GROUP, name=name, count=10, block_ms=50)

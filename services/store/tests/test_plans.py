@@ -12,6 +12,13 @@ HOT = [
     "fetches_finish",
     "fetches_read",
     "attempts_insert",
+    "hosts_open",
+    "hosts_lock",
+    "hosts_expect",
+    "hosts_settle",
+    "hosts_next_look",
+    "hosts_overlooked",
+    "hosts_forget",
     "queue_claim",
     "queue_lock_pending",
     "queue_retry",
@@ -33,10 +40,18 @@ HOT = [
     "contents_insert",
     "contents_of_fetch",
 ]
-TABLES = "fetches|fetch_queue|attempts|contents|finished_leaders|robots_files|audit_log"
+TABLES = "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log"
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
-    ("queue_claim", "fetch_queue_due"),
+    ("hosts_open", "hosts_to_look_at"),
+    ("hosts_next_look", "hosts_to_look_at"),
+    ("hosts_settle", "fetch_queue_of_host"),
+    ("hosts_settle", "fetch_queue_leased_of_host"),
+    ("hosts_forget", "hosts_to_look_at"),
+    ("hosts_overlooked", "fetch_queue_of_host"),
+    ("queue_claim", "fetch_queue_of_host"),
+    ("queue_claim", "fetch_queue_leased_of_host"),
+    ("fetches_read", "fetch_queue_leased_of_host"),
     ("queue_claim", "fetches_reusable"),
     ("queue_find_abandoned", "fetch_queue_leased"),
     ("reuse_lock_leaders", "fetch_queue_leaders"),
@@ -54,6 +69,9 @@ FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds)
 SELECT id, host, now() - interval '1 minute', 'queue', 30
 FROM fetches;
+INSERT INTO hosts (host, look_at)
+SELECT 'h' || n, now()
+FROM generate_series(0, 49) AS n;
 UPDATE fetch_queue
 SET coalesce_key = sha256(('k' || mod(abs(hashtext(id::text)), 1000))::bytea),
     leader_id = CASE WHEN hashtext(id::text) % 3 = 0 THEN gen_random_uuid() END;

@@ -4,7 +4,7 @@ import json
 
 from common.contracts.catalog import FETCH_FINISHED
 from common.streams.names import FEED_STREAM
-from ledger_words import accept_events, accepted, at, attempted, fetched
+from ledger_words import PACE, accept_events, accepted, at, attempted, fetched
 from redis.asyncio import Redis
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Lease, claim
@@ -16,11 +16,12 @@ from store.outbox.relay import LOCK_KEY, Relay
 async def _finish(pool: Pool, fetches: int) -> list[str]:
     event = accepted(fetches)
     await accept_events(pool, event, now=at(0))
-    await claim(pool, limit=100, leased_limit=100, lease=Lease(margin_seconds=9, abandon_after_dispatches=9), now=at(0))
+    lease = Lease(margin_seconds=9, abandon_after_dispatches=9)
+    await claim(pool, limit=100, leased_limit=100, lease=lease, pace=PACE, now=at(0))
     attempts = [Attempt(attempted=attempted(fetch.id, fetched())) for fetch in event.data.fetches]
 
     async def work(connection: Connection) -> None:
-        await record(connection, attempts, source="store/t", now=at(1), jitter=lambda: 1.0)
+        await record(connection, attempts, source="store/t", pace=PACE, now=at(1), jitter=lambda: 1.0)
 
     await in_transaction(pool, work)
     return [str(fetch.id) for fetch in event.data.fetches]

@@ -11,7 +11,7 @@ import pytest
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import ErrorType, FetchesAccepted, FetchStatus, Outcome, OutcomeKind, ResponseHead
 from common.contracts.views import FetchView, ServedByKind, WaitingReason
-from ledger_words import accept_events, accepted, at, attempted, failed, fetched
+from ledger_words import PACE, accept_events, accepted, at, attempted, failed, fetched
 from store.database import Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Claimed, Lease, claim
 from store.fetches.followers import FOLLOW_MARGIN_SECONDS, FOLLOWERS_AT_ONCE
@@ -33,7 +33,7 @@ def _response(*headers: tuple[str, str], status: int = 200) -> Outcome:
 async def _record(pool: Pool, fetch_id: UUID, outcome: Outcome, *, seconds: float, dispatch_seq: int = 1) -> Recorded:
     event = attempted(fetch_id, outcome, dispatch_seq=dispatch_seq).model_copy(update={"finished_at": at(seconds)})
     return await in_transaction(
-        pool, lambda c: record(c, [Attempt(attempted=event)], source="store/t", now=at(seconds), jitter=lambda: 1.0)
+        pool, lambda c: record(c, [Attempt(attempted=event)], source="store/t", pace=PACE, now=at(seconds), jitter=lambda: 1.0)
     )
 
 
@@ -57,7 +57,7 @@ async def _promote(pool: Pool, *, seconds: float) -> None:
 
 
 async def _claim(pool: Pool, *, seconds: float) -> list[Claimed]:
-    return await claim(pool, limit=2000, leased_limit=2000, lease=LEASE, now=at(seconds))
+    return await claim(pool, limit=2000, leased_limit=2000, lease=LEASE, pace=PACE, now=at(seconds))
 
 
 async def _stored(pool: Pool, outcome: Outcome | None = None, *, seconds: float = 1, **request: Any) -> UUID:
@@ -330,11 +330,11 @@ async def test_no_follower_is_missed_while_its_leader_finishes(pool: Pool) -> No
         first = accepted(1, host=host, max_age_seconds=3600.0)
         await accept_events(pool, first, now=None)
         leader = first.data.fetches[0].id
-        await claim(pool, limit=10, leased_limit=1000, lease=LEASE, now=None)
+        await claim(pool, limit=10, leased_limit=1000, lease=LEASE, pace=PACE, now=None)
         event = attempted(leader, fetched()).model_copy(update={"finished_at": at(0) + timedelta(days=9999)})
         work = [Attempt(attempted=event)]
         await asyncio.gather(
-            in_transaction(pool, partial(record, attempts=work, source="store/t", now=None, jitter=lambda: 1.0)),
+            in_transaction(pool, partial(record, attempts=work, source="store/t", pace=PACE, now=None, jitter=lambda: 1.0)),
             *(accept_events(pool, accepted(1, host=host, max_age_seconds=3600.0), now=None) for _ in range(3)),
         )
     assert await _count(pool, "fetch_queue") == 0

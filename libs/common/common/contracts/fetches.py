@@ -14,6 +14,8 @@ TIMEOUT_LIMIT_SECONDS = 60.0
 BODY_DEFAULT_BYTES = 10 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 DELAY_LIMIT_SECONDS = 30 * 24 * 3600.0
+PRIORITY_DEFAULT = 5
+PRIORITY_LIMIT = 9
 AGE_LIMIT_SECONDS = 30 * 24 * 3600.0
 REQUEST_BODY_LIMIT_BYTES = 32 * 1024
 """What a fetch may send: it travels through the ledger and the broker. The gateway asks for it; readers take what they get."""
@@ -116,6 +118,16 @@ class FetchRequest(Message):
         default="obey", description="Whether the host's robots.txt (RFC 9309) is obeyed; ignore it only on hosts of your own."
     )
     delay_seconds: float = Field(default=0, ge=0, le=DELAY_LIMIT_SECONDS, description="Earliest start, counted from acceptance.")
+    not_before: AwareDatetime | None = Field(default=None, description="Earliest start; instead of `delay_seconds`.")
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="No attempt starts from then on: a fetch that is still pending ends as `expired`."
+    )
+    priority: int = Field(
+        default=PRIORITY_DEFAULT,
+        ge=0,
+        le=PRIORITY_LIMIT,
+        description="9 goes first on its host, 0 last; waiting makes up for it, so that nothing waits for ever.",
+    )
     retries: RetryPolicy = Field(default_factory=RetryPolicy, description="When to try again.")
 
     @property
@@ -154,14 +166,27 @@ class Validators(Message):
     last_modified: str | None = None
 
 
+class Train(Message):
+    """Several fetches of one host that one worker makes one after another, and what it must keep between them.
+
+    Commands of a batch that name the same train follow each other in it. From the end of one exchange on the host to the start
+    of the next it waits `delay_seconds`. None but the first is started later than `seconds` after the first.
+    """
+
+    id: UUID = Field(description="The id of its last fetch.")
+    seconds: float = Field(ge=0)
+    delay_seconds: float = Field(default=0.0, ge=0)
+
+
 class PerformFetch(Message):
-    """One fetch to attempt now. A worker drops it when `lease_ends_at` has passed."""
+    """One fetch to attempt now. A worker drops it when `lease_ends_at` has passed; one of a train it may give back (snooze)."""
 
     id: UUID
     dispatch_seq: int = Field(ge=1)
     lease_ends_at: AwareDatetime
     traceparent: str | None = None
     validators: Validators | None = None
+    train: Train | None = None
     request: FetchRequest
 
 
@@ -172,13 +197,17 @@ class PerformFetches(Message):
 
 
 class OutcomeKind(StrEnum):
-    """What an attempt came to, at a glance. The value is a metric label."""
+    """What an attempt came to, at a glance. The value is a metric label.
+
+    `snoozed` is none: the worker gave the fetch back before its turn, and it is dispatched again. Only of trains.
+    """
 
     FETCHED = "fetched"
     NOT_MODIFIED = "not_modified"
     REFUSED = "refused"
     TIMED_OUT = "timed_out"
     FAILED = "failed"
+    SNOOZED = "snoozed"
 
 
 class FetchError(Message):
@@ -310,6 +339,7 @@ class Evidence(Message):
 class Outcome(Message):
     """The judged result of one attempt: a response or an error, and whether another attempt may help.
 
+    `not_before` is the time until which the host asked to be left alone, whether or not this fetch is attempted again.
     When it is `not_modified`, `response` is the 304 as it came, and the content is that of the command's validators.
     """
 

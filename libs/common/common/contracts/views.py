@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from common.contracts.envelope import Message
 from common.contracts.fetches import (
+    PRIORITY_DEFAULT,
     Budget,
     CharsetSource,
     Digest,
@@ -27,6 +28,9 @@ class WaitingReason(StrEnum):
     RETRY = "retry"
     NO_FETCHER = "no_fetcher"
     COALESCED = "coalesced"
+    HOST_PACE = "host_pace"
+    HOST_PAUSED = "host_paused"
+    BREAKER = "breaker"
 
 
 class Waiting(Message):
@@ -127,7 +131,9 @@ class FetchView(Message):
     method: str = "GET"
     at_most_once: bool = Field(default=False, description="The method is not idempotent: there is one attempt and no retry.")
     status: FetchStatus
+    priority: int = PRIORITY_DEFAULT
     created_at: AwareDatetime
+    expires_at: AwareDatetime | None = Field(default=None, description="No attempt starts from then on.")
     finished_at: AwareDatetime | None = None
     waiting: Waiting | None = None
     response: ResponseView | None = None

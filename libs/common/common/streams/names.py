@@ -23,3 +23,8 @@ BROKER_MARKER: Final = "fetchwork:v1:broker-marker"
 """Set by the dispatcher; when it is gone the broker was wiped, and with it the commands in it."""
 WORKER_KEY_PREFIX: Final = "fetchwork:v1:worker:"
 """Worker id → slots, with a short expiry that the worker keeps renewing."""
+TRAIN_WORKER_KEY_PREFIX: Final = "fetchwork:v1:train-worker:"
+"""The same, from workers that know trains. The store sends trains only while all who announce slots know them."""
+SLOWDOWN_CHANNEL: Final = "fetchwork:v1:slowdowns"
+"""Workers tell each other here that a host asked to be left alone, so that the trains of all of them stop. A hint that may be
+lost: the store has it from the outcome."""

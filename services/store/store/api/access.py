@@ -19,6 +19,7 @@ class Access:
     token: str
     upload_limit_bytes: int
     has_fetcher: Callable[[], bool]
+    host_max_in_flight: int
     metrics: StoreMetrics
 
 

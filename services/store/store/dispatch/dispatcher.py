@@ -14,9 +14,10 @@ from redis.asyncio import Redis
 
 from store.database import Pool
 from store.dispatch.broker import BrokerState, read_broker, set_marker
-from store.dispatch.claim import Claimed, Lease, claim, end_leases, postgres_now, release
+from store.dispatch.claim import Claimed, Lease, claim, end_leases, next_look_seconds, postgres_now, release
 from store.dispatch.commands import CommandSender
 from store.errors import BrokerUnavailable
+from store.hosts.pace import PaceDefaults
 from store.metrics import StoreMetrics
 
 BROKER_LOOK_SECONDS = 0.5
@@ -42,7 +43,15 @@ class Dispatcher:
     name = "dispatcher"
 
     def __init__(
-        self, *, pool: Pool, broker: Redis, sender: CommandSender, limits: DispatchLimits, lease: Lease, metrics: StoreMetrics
+        self,
+        *,
+        pool: Pool,
+        broker: Redis,
+        sender: CommandSender,
+        limits: DispatchLimits,
+        lease: Lease,
+        pace: PaceDefaults,
+        metrics: StoreMetrics,
     ) -> None:
         self.wake = asyncio.Event()
         self._pool = pool
@@ -50,6 +59,7 @@ class Dispatcher:
         self._sender = sender
         self._limits = limits
         self._lease = lease
+        self._pace = pace
         self._metrics = metrics
         self._state = BrokerState(slots=0, workers=0, has_marker=False)
         self._next_look = 0.0
@@ -67,8 +77,15 @@ class Dispatcher:
         if claimed:
             await self._send([fetch.command for fetch in claimed])
             return GATHER_SECONDS
-        await rest_unless(self.wake, self._limits.poll_seconds)
+        await rest_unless(self.wake, await self._rest_seconds())
         return 0
+
+    async def _rest_seconds(self) -> float:
+        """Until the next host opens, a poll at most. One that is open and gave nothing is held by another dispatcher, or full."""
+        opens_in = await next_look_seconds(self._pool, now=None) if self.has_fetcher else None
+        if opens_in is None or opens_in <= 0:
+            return self._limits.poll_seconds
+        return min(opens_in, self._limits.poll_seconds)
 
     async def _look_at_broker(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -84,7 +101,7 @@ class Dispatcher:
     async def _recover_wiped_broker(self) -> None:
         """Whatever was sent before this moment may be gone. The marker is set last, so a crash here repeats it."""
         log.warning("broker marker missing", action="ending the leases of everything dispatched")
-        await end_leases(self._pool, dispatched_before=await postgres_now(self._pool))
+        await end_leases(self._pool, pace=self._pace, dispatched_before=await postgres_now(self._pool))
         await set_marker(self._broker)
 
     async def _claim(self) -> list[Claimed]:
@@ -93,6 +110,7 @@ class Dispatcher:
             limit=self._limits.claim_fetches,
             leased_limit=int(self._state.slots * self._limits.rounds),
             lease=self._lease,
+            pace=self._pace,
             now=None,
         )
         for fetch in claimed:
@@ -108,7 +126,11 @@ class Dispatcher:
                 await self._sender.send(commands[start : start + size])
             except BrokerUnavailable:
                 await release(
-                    self._pool, tried=commands[start : start + size], untried=commands[start + size :], now=None
+                    self._pool,
+                    tried=commands[start : start + size],
+                    untried=commands[start + size :],
+                    pace=self._pace,
+                    now=None,
                 )
                 self._next_look = 0.0
                 raise

@@ -11,6 +11,7 @@ from store.database import Connection
 from store.fetches.finish import Finished, finish_fetches
 from store.fetches.reuse import Asker, plan_reuse
 from store.fetches.sharing import Sharing, sharing_of
+from store.hosts.rows import expect_work
 from store.queries import query
 
 ACCEPT = query("fetches_accept")
@@ -59,6 +60,10 @@ async def accept(
         now,
     )
     finished = await finish_fetches(connection, plan.finishes, source=source, now=now)
+    delays_seconds = [
+        coalesce_wait_seconds if fetch.id in plan.leaders else fetch.request.delay_seconds for fetch, _ in rows
+    ]
+    await expect_work(connection, [fetch.host for fetch, _ in rows], delays_seconds, now=now)
     return Accepted(count=int(accepted), finished=finished)
 
 

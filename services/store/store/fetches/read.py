@@ -19,9 +19,14 @@ READ = query("fetches_read")
 ATTEMPTS = TypeAdapter(list[AttemptView])
 
 
-async def read_fetch(pool: Pool, fetch_id: UUID, *, has_fetcher: bool, now: datetime | None = None) -> FetchView | None:
-    """The fetch, or None when the ledger does not have it. Raises DatabaseUnavailable."""
-    rows = await fetch_rows(pool, READ, fetch_id, now)
+async def read_fetch(
+    pool: Pool, fetch_id: UUID, *, has_fetcher: bool, host_max_in_flight: int | None = None, now: datetime | None = None
+) -> FetchView | None:
+    """The fetch, or None when the ledger does not have it. Raises DatabaseUnavailable.
+
+    Without `host_max_in_flight` the reader does not know hosts that make a fetch wait: it waits in the queue.
+    """
+    rows = await fetch_rows(pool, READ, fetch_id, now, host_max_in_flight)
     return _view(rows[0], has_fetcher=has_fetcher) if rows else None
 
 
@@ -66,7 +71,18 @@ def _presentable(attempt: AttemptView) -> AttemptView:
 def _waiting(row: asyncpg.Record, *, has_fetcher: bool) -> Waiting:
     if row["is_later"]:
         return Waiting(reason=WaitingReason(row["waiting"]), until=row["run_at"])
-    return Waiting(reason=WaitingReason.QUEUE if has_fetcher else WaitingReason.NO_FETCHER)
+    if not has_fetcher:
+        return Waiting(reason=WaitingReason.NO_FETCHER)
+    return _waiting_for_host(row) or Waiting(reason=WaitingReason.QUEUE)
+
+
+def _waiting_for_host(row: asyncpg.Record) -> Waiting | None:
+    """Closed until a known time, or until an attempt on the host has ended, which may be any time."""
+    if not row["knows_hosts"]:
+        return None
+    if row["is_closed"]:
+        return Waiting(reason=WaitingReason.HOST_PACE, until=row["opens_at"] if row["holder_id"] is None else None)
+    return Waiting(reason=WaitingReason.HOST_PACE) if row["is_full"] else None
 
 
 def _response(row: asyncpg.Record) -> ResponseView | None:

@@ -17,6 +17,8 @@ from store.fetches.finish import Finished, finish_fetches
 from store.fetches.lifecycle import Again, Finish, Jitter, Pending, Retry, Stored, Transition, next_state
 from store.fetches.storable import storable_json
 from store.fetches.stored import read_stored
+from store.hosts.observe import HostAttempt, observe_attempts
+from store.hosts.pace import PaceDefaults
 from store.queries import query
 
 LOCK_PENDING = query("queue_lock_pending")
@@ -41,16 +43,25 @@ class Recorded:
     finished: Finished = field(default_factory=Finished)
     attempts: Counter[str] = field(default_factory=Counter)
     retries: int = 0
+    violations: int = 0
     unknown: frozenset[UUID] = frozenset()
 
 
 async def record(
-    connection: Connection, attempts: Sequence[Attempt], *, source: str, now: datetime | None, jitter: Jitter
+    connection: Connection,
+    attempts: Sequence[Attempt],
+    *,
+    source: str,
+    pace: PaceDefaults,
+    now: datetime | None,
+    jitter: Jitter,
 ) -> Recorded:
     """Apply attempts in their order, in the caller's transaction. Done twice it changes nothing; terminal states stay."""
     ids = sorted({attempt.attempted.id for attempt in attempts})
-    pending = {row["id"]: _pending(row) for row in await connection.fetch(LOCK_PENDING, ids)}
-    unknown = await _unknown(connection, [identifier for identifier in ids if identifier not in pending])
+    rows = {row["id"]: row for row in await connection.fetch(LOCK_PENDING, ids)}
+    pending = {identifier: _pending(row) for identifier, row in rows.items()}
+    hosts = await _hosts(connection, rows, ids)
+    unknown = frozenset(ids) - hosts.keys()
     known = [attempt for attempt in attempts if attempt.attempted.id not in unknown]
     complete = await _with_content(connection, known)
     transitions = _decide(pending, complete, await _stored(connection, pending, complete), jitter=jitter)
@@ -60,7 +71,16 @@ async def record(
     await _retry(connection, retries, now=now)
     await _ask_again(connection, transitions, now=now)
     finished = await finish_fetches(connection, finishes, source=source, now=now)
-    return Recorded(finished=finished, attempts=await _insert(connection, complete), retries=len(retries), unknown=unknown)
+    inserted = await _insert(connection, complete)
+    seen = [_host_attempt(attempted, hosts, rows) for attempted in inserted]
+    violations = await observe_attempts(connection, seen, set(hosts.values()), pace, now=now)
+    return Recorded(
+        finished=finished,
+        attempts=Counter(attempted.outcome.kind.value for attempted in inserted),
+        retries=len(retries),
+        violations=violations,
+        unknown=unknown,
+    )
 
 
 def _pending(row: asyncpg.Record) -> Pending:
@@ -77,10 +97,23 @@ def _pending(row: asyncpg.Record) -> Pending:
     )
 
 
-async def _unknown(connection: Connection, ids: Sequence[UUID]) -> frozenset[UUID]:
-    if not ids:
-        return frozenset()
-    return frozenset(ids) - {row["id"] for row in await connection.fetch(KNOWN, list(ids))}
+async def _hosts(connection: Connection, rows: Mapping[UUID, asyncpg.Record], ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The host of each fetch that the ledger has."""
+    hosts = {identifier: row["host"] for identifier, row in rows.items()}
+    finished = [identifier for identifier in ids if identifier not in hosts]
+    if finished:
+        hosts.update({row["id"]: row["host"] for row in await connection.fetch(KNOWN, finished)})
+    return hosts
+
+
+def _host_attempt(
+    attempted: FetchAttempted, hosts: Mapping[UUID, str], rows: Mapping[UUID, asyncpg.Record]
+) -> HostAttempt:
+    """The attempt as its host sees it. Only the current dispatch knows the delay it was made under."""
+    row = rows.get(attempted.id)
+    is_current = row is not None and row["dispatch_seq"] == attempted.dispatch_seq
+    paced_ms = row["pace_ms"] if row is not None and is_current else 0
+    return HostAttempt(host=hosts[attempted.id], attempted=attempted, paced_ms=paced_ms)
 
 
 async def _with_content(connection: Connection, attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -166,9 +199,10 @@ async def _ask_again(connection: Connection, transitions: Sequence[Transition], 
         await connection.execute(AGAIN, again, now)
 
 
-async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> Counter[str]:
+async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> list[FetchAttempted]:
+    """Write the attempts, and return those that were not here before."""
     if not attempts:
-        return Counter()
+        return []
     rows = sorted((attempt.attempted for attempt in attempts), key=lambda attempted: (attempted.id, attempted.dispatch_seq))
     inserted = await connection.fetch(
         INSERT_ATTEMPTS,
@@ -183,5 +217,7 @@ async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> Counte
         [storable_json(presentable(attempted.outcome.evidence).model_dump_json()) for attempted in rows],
     )
     new = {(row["fetch_id"], row["number"]) for row in inserted}
-    await write_audit(connection, [attempted for attempted in rows if (attempted.id, attempted.dispatch_seq) in new])
-    return Counter(row["outcome"] for row in inserted)
+    written = [attempted for attempted in rows if (attempted.id, attempted.dispatch_seq) in new]
+    written = list({(attempted.id, attempted.dispatch_seq): attempted for attempted in written}.values())
+    await write_audit(connection, written)
+    return written

@@ -35,8 +35,8 @@ SELECT count(*) AS accepted
 FROM accepted;
 
 -- name: fetches_known
--- Which of these ids the ledger has.
-SELECT id
+-- Which of these ids the ledger has, and their hosts.
+SELECT id, host
 FROM fetches
 WHERE id = ANY($1::uuid[]);
 
@@ -97,7 +97,7 @@ FROM finished;
 
 -- name: fetches_read
 -- One fetch and its attempts as a reader sees them; its queue row, while it has one, knows whether it runs and what it
--- waits for.
+-- waits for, and its host ($3 in flight at most unless it has a delay) whether it is closed.
 SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method' AS method,
        CASE
            WHEN queue.state = 'running' AND queue.run_at > coalesce($2::timestamptz, now()) THEN 'running'
@@ -106,6 +106,19 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
        fetches.accepted_at, fetches.finished_at, queue.run_at,
        CASE WHEN queue.leader_id IS NOT NULL AND queue.state = 'queued' THEN 'coalesced' ELSE queue.waiting END AS waiting,
        queue.run_at > coalesce($2::timestamptz, now()) AS is_later,
+       greatest(hosts.next_slot_at, hosts.paused_until) AS opens_at, hosts.holder_id, $3::integer IS NOT NULL AS knows_hosts,
+       coalesce(greatest(hosts.next_slot_at, hosts.paused_until) > coalesce($2::timestamptz, now()), false) AS is_closed,
+       queue.id IS NOT NULL AND (
+           SELECT count(*)
+           FROM (
+               SELECT
+               FROM fetch_queue AS leased
+               WHERE leased.host = fetches.host
+                 AND leased.state = 'running'
+                 AND leased.run_at > coalesce($2::timestamptz, now())
+               LIMIT $3::integer
+           ) AS leases
+       ) >= $3::integer AS is_full,
        fetches.response_status, fetches.response_headers, fetches.media_type, fetches.final_url, fetches.content_digest,
        contents.size_bytes, fetches.error_type, fetches.error_detail, fetches.detected_media_type, fetches.charset,
        fetches.charset_source, fetches.coding, fetches.redirects, fetches.served_by_kind, fetches.served_by_id,
@@ -126,6 +139,7 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
        ) AS attempts
 FROM fetches
 LEFT JOIN fetch_queue AS queue ON queue.id = fetches.id
+LEFT JOIN hosts ON hosts.host = fetches.host AND queue.id IS NOT NULL
 LEFT JOIN contents ON contents.digest = fetches.content_digest
 WHERE fetches.id = $1;
 

@@ -1,26 +1,38 @@
 -- The queue of due work. One column, run_at, serves first dispatch, delay, retry and the end of a lease.
 
 -- name: queue_claim
--- Lease what is due, oldest first, skipping rows that another dispatcher holds, and never more than $2 leased at once.
+-- Lease what is due on hosts that the caller has locked: at most $2 in flight on each, the oldest first, and never more than $6 in all.
+-- The snapshot is younger than the locks, so what another dispatcher has leased there is counted. $7 is the delay of each host.
 -- A lease lasts the fetch's own timeout plus a margin, and longer after each dispatch that nobody answered, so that
 -- busy workers are not mistaken for dead ones again and again. What may be sent once only is given out once only. One that
--- accepts an older response carries the newest stored one, to ask the origin whether it still holds. One that waits for
--- another is not given out: `followers_promote` sees to those whose wait is over. But the release before gave them out.
-WITH leased AS (
-    SELECT count(*) AS fetches
-    FROM fetch_queue
-    WHERE state = 'running'
-      AND run_at > coalesce($5::timestamptz, now())
-), due AS (
-    SELECT id, run_at, sharing_key, coalesce_key
-    FROM fetch_queue
-    WHERE run_at <= coalesce($5::timestamptz, now())
-      AND unanswered < $3::integer
-      AND NOT (at_most_once AND unanswered > 0)
-      AND (leader_id IS NULL OR state = 'running')
-    ORDER BY run_at, id
-    LIMIT greatest(0, least($1::bigint, $2::bigint - (SELECT fetches FROM leased)))
-    FOR UPDATE SKIP LOCKED
+-- accepts an older response carries the newest stored one, to ask the origin whether it still holds; one that waited for
+-- another does so no longer.
+WITH due AS (
+    SELECT picked.id, picked.run_at, picked.sharing_key, picked.coalesce_key, given.pace_ms
+    FROM unnest($1::text[], $2::integer[], $7::integer[]) AS given (host, max_in_flight, pace_ms)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS fetches
+        FROM (
+            SELECT
+            FROM fetch_queue
+            WHERE fetch_queue.host = given.host
+              AND state = 'running'
+              AND run_at > coalesce($5::timestamptz, now())
+            LIMIT given.max_in_flight
+        ) AS leases
+    ) AS in_flight
+    CROSS JOIN LATERAL (
+        SELECT id, run_at, sharing_key, coalesce_key
+        FROM fetch_queue
+        WHERE fetch_queue.host = given.host
+          AND run_at <= coalesce($5::timestamptz, now())
+          AND unanswered < $3::integer
+          AND NOT (at_most_once AND unanswered > 0)
+        ORDER BY run_at, id
+        LIMIT given.max_in_flight - in_flight.fetches
+        FOR UPDATE SKIP LOCKED
+    ) AS picked
+    LIMIT $6::bigint
 ), claimed AS (
     UPDATE fetch_queue AS queue
     SET state = 'running',
@@ -31,7 +43,8 @@ WITH leased AS (
         dispatch_seq = queue.dispatch_seq + 1,
         unanswered = queue.unanswered + 1,
         leader_id = NULL,
-        revalidates_id = stored.id
+        revalidates_id = stored.id,
+        pace_ms = due.pace_ms
     FROM due
     LEFT JOIN LATERAL (
         SELECT fetches.id, fetches.response_headers, fetches.content_digest
@@ -41,11 +54,11 @@ WITH leased AS (
         LIMIT 1
     ) AS stored ON due.coalesce_key IS NOT NULL
     WHERE queue.id = due.id
-    RETURNING queue.id, queue.dispatch_seq, queue.unanswered, queue.run_at AS lease_ends_at,
+    RETURNING queue.id, queue.host, queue.dispatch_seq, queue.unanswered, queue.run_at AS lease_ends_at,
               extract(epoch FROM coalesce($5::timestamptz, now()) - due.run_at)::float8 AS waited_seconds,
               stored.id AS stored_id, stored.response_headers AS stored_headers, stored.content_digest AS stored_digest
 )
-SELECT claimed.id, claimed.dispatch_seq, claimed.unanswered, claimed.lease_ends_at, claimed.waited_seconds,
+SELECT claimed.id, claimed.host, claimed.dispatch_seq, claimed.unanswered, claimed.lease_ends_at, claimed.waited_seconds,
        fetches.request, fetches.traceparent, claimed.stored_id, claimed.stored_headers, contents.size_bytes AS stored_bytes
 FROM claimed
 JOIN fetches ON fetches.id = claimed.id
@@ -63,7 +76,8 @@ FROM unnest($1::uuid[], $2::integer[], $3::boolean[]) AS given (id, dispatch_seq
 WHERE queue.id = given.id
   AND queue.dispatch_seq = given.dispatch_seq
   AND queue.state = 'running'
-  AND NOT (queue.at_most_once AND given.was_tried);
+  AND NOT (queue.at_most_once AND given.was_tried)
+RETURNING queue.id, queue.host, queue.dispatch_seq, given.was_tried;
 
 -- name: queue_end_leases
 -- The broker was wiped: every command sent before $1 may be gone, so its lease ends now.
@@ -71,11 +85,12 @@ UPDATE fetch_queue
 SET run_at = $1::timestamptz
 WHERE state = 'running'
   AND run_at > $1::timestamptz
-  AND dispatched_at <= $1::timestamptz;
+  AND dispatched_at <= $1::timestamptz
+RETURNING host;
 
 -- name: queue_lock_pending
 -- Lock what `record` is about to change, in id order so that two recorders cannot deadlock.
-SELECT queue.id, queue.state, queue.dispatch_seq, queue.attempts, queue.at_most_once, queue.sharing_key, queue.revalidates_id,
+SELECT queue.id, queue.host, queue.state, queue.dispatch_seq, queue.pace_ms, queue.attempts, queue.at_most_once, queue.sharing_key, queue.revalidates_id,
        (fetches.request -> 'retries' ->> 'max')::integer AS retries_max,
        (fetches.request -> 'retries' ->> 'backoff_seconds')::float8 AS backoff_seconds
 FROM fetch_queue AS queue

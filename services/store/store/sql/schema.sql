@@ -46,7 +46,7 @@ CREATE TABLE fetches (
     CONSTRAINT fetches_status_is_known CHECK (status IN ('queued', 'succeeded', 'failed', 'cancelled', 'expired')),
     CONSTRAINT fetches_terminal_is_finished CHECK ((status = 'queued') = (finished_at IS NULL)),
     CONSTRAINT fetches_succeeded_has_response CHECK ((status = 'succeeded') = (response_status IS NOT NULL)),
-    CONSTRAINT fetches_failed_has_error CHECK ((status = 'failed') = (error_type IS NOT NULL)),
+    CONSTRAINT fetches_failed_has_error CHECK (CASE status WHEN 'failed' THEN error_type IS NOT NULL WHEN 'expired' THEN true ELSE error_type IS NULL END),
     CONSTRAINT fetches_content_needs_response CHECK (content_digest IS NULL OR response_status IS NOT NULL),
     CONSTRAINT fetches_sharing_key_needs_response CHECK (sharing_key IS NULL OR (response_status IS NOT NULL AND fetched_at IS NOT NULL)),
     CONSTRAINT fetches_served_by_is_whole CHECK (
@@ -90,21 +90,73 @@ CREATE TABLE fetch_queue (
     coalesce_key    bytea,
     leader_id       uuid,
     revalidates_id  uuid,
+    pace_ms         integer     NOT NULL DEFAULT 0,
+    priority        smallint    NOT NULL DEFAULT 5,
+    rank_at         timestamptz NOT NULL DEFAULT '-infinity',
+    expires_at      timestamptz,
+    holds_slot      boolean     NOT NULL DEFAULT true,
     CONSTRAINT fetch_queue_pkey PRIMARY KEY (id),
     CONSTRAINT fetch_queue_id_fkey FOREIGN KEY (id) REFERENCES fetches (id) ON DELETE CASCADE,
     CONSTRAINT fetch_queue_state_is_known CHECK (state IN ('queued', 'running')),
     CONSTRAINT fetch_queue_waiting_is_known CHECK (waiting IN ('queue', 'delay', 'retry')),
     CONSTRAINT fetch_queue_running_was_dispatched CHECK (state = 'queued' OR dispatched_at IS NOT NULL),
-    CONSTRAINT fetch_queue_unanswered_within_dispatches CHECK (unanswered BETWEEN 0 AND dispatch_seq)
+    CONSTRAINT fetch_queue_unanswered_within_dispatches CHECK (unanswered BETWEEN 0 AND dispatch_seq),
+    CONSTRAINT fetch_queue_priority_is_known CHECK (priority BETWEEN 0 AND 9)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 
 CREATE INDEX fetch_queue_due ON fetch_queue (run_at, id);
-CREATE INDEX fetch_queue_leased ON fetch_queue (run_at) WHERE state = 'running';
+CREATE INDEX fetch_queue_slots ON fetch_queue (run_at) INCLUDE (holds_slot) WHERE state = 'running';
+CREATE INDEX fetch_queue_of_host ON fetch_queue (host, run_at, id);
+CREATE INDEX fetch_queue_expiring ON fetch_queue (expires_at, id) WHERE expires_at IS NOT NULL;
+
+-- rank_at is a queued fetch's place in its host's line: when it was due, earlier by a step for each level of priority. So who waits moves
+-- ahead of all who come later, whatever their priority. Of a train only the last fetch holds a slot.
+CREATE INDEX fetch_queue_line ON fetch_queue (host, rank_at, run_at, id) WHERE leader_id IS NULL;
 
 -- Fetches with one coalesce_key ask for the same, and accept a response of some age: those with a leader_id wait for that one.
 CREATE INDEX fetch_queue_leaders ON fetch_queue (coalesce_key, id) WHERE coalesce_key IS NOT NULL AND leader_id IS NULL;
 CREATE INDEX fetch_queue_followers ON fetch_queue (leader_id, id) WHERE leader_id IS NOT NULL;
 CREATE INDEX fetch_queue_followers_due ON fetch_queue (run_at, id) WHERE leader_id IS NOT NULL;
+
+-- The pace of each host that was ever asked for. look_at is when the claim looks at it next, a promise not to be late: infinity while
+-- nothing is queued. lanes are the trains that are out: the last fetch of each, its dispatch, and when it is lost.
+CREATE TABLE hosts (
+    host                   text        NOT NULL,
+    look_at                timestamptz NOT NULL,
+    crawl_delay_ms         integer,
+    next_slot_at           timestamptz,
+    lanes                  jsonb       NOT NULL DEFAULT '[]',
+    paused_until           timestamptz,
+    slowed_at              timestamptz,
+    slowdowns              integer     NOT NULL DEFAULT 0,
+    failures               integer     NOT NULL DEFAULT 0,
+    broken_until           timestamptz,
+    response_ms            integer,
+    last_started_at        timestamptz,
+    last_ended_at          timestamptz,
+    last_delay_ms          integer     NOT NULL DEFAULT 0,
+    recent                 jsonb       NOT NULL DEFAULT '[]',
+    override_state         text,
+    override_delay_ms      integer,
+    override_max_in_flight integer,
+    override_reason        text,
+    override_by            text,
+    override_until         timestamptz,
+    CONSTRAINT hosts_pkey PRIMARY KEY (host),
+    CONSTRAINT hosts_crawl_delay_ms_is_positive CHECK (crawl_delay_ms > 0),
+    CONSTRAINT hosts_slowdowns_is_a_count CHECK (slowdowns >= 0),
+    CONSTRAINT hosts_failures_is_a_count CHECK (failures >= 0),
+    CONSTRAINT hosts_override_state_is_known CHECK (override_state IN ('paused', 'banned')),
+    CONSTRAINT hosts_override_delay_ms_is_a_duration CHECK (override_delay_ms >= 0),
+    CONSTRAINT hosts_override_max_in_flight_is_positive CHECK (override_max_in_flight > 0),
+    CONSTRAINT hosts_override_ends CHECK (
+        override_until IS NOT NULL OR coalesce(override_state, override_reason, override_by) IS NULL
+            AND override_delay_ms IS NULL AND override_max_in_flight IS NULL
+    )
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX hosts_to_look_at ON hosts (look_at, host);
+CREATE INDEX hosts_refusing ON hosts (host) WHERE override_state = 'banned' OR broken_until IS NOT NULL;
 
 -- Leaders that finished with more followers than one transaction may finish; empty but for moments.
 CREATE TABLE finished_leaders (
@@ -129,19 +181,38 @@ CREATE TABLE dead_letters (
     body       bytea,
     reason     text        NOT NULL,
     created_at timestamptz NOT NULL,
+    redriven_at timestamptz,
     CONSTRAINT dead_letters_pkey PRIMARY KEY (id),
     CONSTRAINT dead_letters_entry_once UNIQUE (stream, entry_id)
 );
 
--- How many fetches were accepted and how many reached each terminal status, summed over shards, so that
+-- How many fetches were accepted, entered the queue, left it, and reached each terminal status, summed over shards, so that
 -- connections do not queue for one row. Written in the transaction that changes the ledger.
 CREATE TABLE fetch_counts (
     shard   integer NOT NULL,
     name    text    NOT NULL,
     fetches bigint  NOT NULL,
     CONSTRAINT fetch_counts_pkey PRIMARY KEY (shard, name),
-    CONSTRAINT fetch_counts_name_is_known CHECK (name IN ('accepted', 'succeeded', 'failed', 'cancelled', 'expired'))
+    CONSTRAINT fetch_counts_name_is_known CHECK (name IN ('accepted', 'succeeded', 'failed', 'cancelled', 'expired', 'enqueued', 'dequeued'))
 ) WITH (fillfactor = 50);
+
+-- The queue counts itself, whoever puts fetches in or takes them out: the backlog is known without counting it.
+CREATE FUNCTION count_queue() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO fetch_counts AS counts (shard, name, fetches)
+    SELECT pg_backend_pid() % 64, TG_ARGV[0], count(*)
+    FROM changed
+    HAVING count(*) > 0
+    ON CONFLICT (shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER fetch_queue_enqueued AFTER INSERT ON fetch_queue
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_queue('enqueued');
+CREATE TRIGGER fetch_queue_dequeued AFTER DELETE ON fetch_queue
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_queue('dequeued');
 
 -- What origins say about robots, shared by all fetchers (RFC 9309); pruned some time after it expired.
 CREATE TABLE robots_files (
@@ -168,4 +239,15 @@ CREATE TABLE audit_log (
     addresses  text[]      NOT NULL,
     peer       text,
     CONSTRAINT audit_log_pkey PRIMARY KEY (id)
+);
+
+-- What operators did. The store's role may insert and select, and nothing else.
+CREATE TABLE operator_log (
+    id      bigint      GENERATED ALWAYS AS IDENTITY,
+    at      timestamptz NOT NULL,
+    actor   text        NOT NULL,
+    action  text        NOT NULL,
+    subject text        NOT NULL,
+    detail  jsonb       NOT NULL,
+    CONSTRAINT operator_log_pkey PRIMARY KEY (id)
 );
