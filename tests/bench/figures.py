@@ -120,7 +120,7 @@ def measure(fetches: int) -> Figures:
     """Start a stack of its own, measure, and stop it."""
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="fetchwork-bench-") as folder:
-        stack = Stack(Path(folder) / "home", environment={"FETCHWORK_HOST_MAX_IN_FLIGHT": "1000"})  # one origin for all
+        stack = Stack(Path(folder) / "home", environment={"FETCHWORK_HOST_MAX_IN_FLIGHT": "256"})  # one origin for all
         started = time.perf_counter()
         stack.start()
         ready_seconds = time.perf_counter() - started

@@ -23,12 +23,12 @@ from store.database import Connection, Pool, in_transaction, open_pool
 from store.dispatch.claim import Claimed, Lease, claim
 from store.fetches.accept import accept
 from store.fetches.record import Attempt, record
-from store.hosts.pace import PaceDefaults
+from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 from store.migrate import migrate
 
 RECORDED_AT = datetime(2026, 1, 1, 12, 0, 2, tzinfo=UTC)
-PACE = PaceDefaults(delay_ms=0, max_in_flight=4)
+PACE = PaceSettings(delay_ms=0, max_in_flight=4)
 LEASE = Lease(margin_seconds=30, abandon_after_dispatches=5)
 
 
@@ -72,7 +72,7 @@ async def store(ledger: Pool, dispatched: list[Claimed]) -> AsyncIterator[httpx2
         token=TOKEN,
         upload_limit_bytes=100_000,
         has_fetcher=lambda: True,
-        host_max_in_flight=4,
+        pace=PaceSettings(delay_ms=0, max_in_flight=4),
         metrics=StoreMetrics(),
     )
     app = create_store(access)

@@ -12,7 +12,7 @@ from system import ORIGIN_ADDRESS, ProcessSystem, System
 ENVIRONMENT = {
     "FETCHWORK_UNSAFE_TARGET_NETWORKS": f"{ORIGIN_ADDRESS}/32",
     "FETCHWORK_LEASE_MARGIN_SECONDS": "2",  # so that a test can wait for the lease of a killed worker
-    "FETCHWORK_HOST_MAX_IN_FLIGHT": "1000",  # everything is fetched from one origin
+    "FETCHWORK_HOST_MAX_IN_FLIGHT": "256",  # everything is fetched from one origin
     "FETCHWORK_API_KEY": "",
 }
 

@@ -41,7 +41,7 @@ class StoreClient:
 
     async def read_fetch(self, fetch_id: UUID) -> FetchView | None:
         """The fetch, or None when the ledger does not have it. Raises StoreUnavailable."""
-        status, _, body = await self._get(f"internal/v1/fetches/{fetch_id}?knows_host_pace=true")
+        status, _, body = await self._get(f"internal/v1/fetches/{fetch_id}?knows_hosts=true")
         if status == 404:
             return None
         try:

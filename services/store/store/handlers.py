@@ -16,7 +16,7 @@ from store.fetches.accept import accept
 from store.fetches.finish import Finished
 from store.fetches.lifecycle import Jitter
 from store.fetches.record import Attempt, record
-from store.hosts.pace import PaceDefaults
+from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
 Data = TypeVar("Data", bound=Message)
@@ -63,12 +63,14 @@ class AcceptHandler(Handler[FetchesAccepted]):
         metrics: StoreMetrics,
         source: str,
         coalesce_wait_seconds: float,
+        priority_step_seconds: float,
         wake_dispatcher: Callable[[], None],
         wake_relay: Callable[[], None],
     ) -> None:
         self._metrics = metrics
         self._source = source
         self._coalesce_wait_seconds = coalesce_wait_seconds
+        self._priority_step_seconds = priority_step_seconds
         self._wake_dispatcher = wake_dispatcher
         self._wake_relay = wake_relay
 
@@ -79,6 +81,7 @@ class AcceptHandler(Handler[FetchesAccepted]):
             [delivery.event for delivery in deliveries],
             source=self._source,
             coalesce_wait_seconds=self._coalesce_wait_seconds,
+            priority_step_seconds=self._priority_step_seconds,
             now=None,
         )
 
@@ -108,7 +111,7 @@ class RecordHandler(Handler[FetchAttempted]):
         *,
         metrics: StoreMetrics,
         source: str,
-        pace: PaceDefaults,
+        pace: PaceSettings,
         jitter: Jitter,
         wake_dispatcher: Callable[[], None],
         wake_relay: Callable[[], None],
@@ -132,6 +135,7 @@ class RecordHandler(Handler[FetchAttempted]):
             for outcome, count in recorded.attempts.items():
                 self._metrics.attempts.labels(outcome=outcome).inc(count)
             self._metrics.retries.inc(recorded.retries)
+            self._metrics.snoozed.inc(recorded.snoozed)
             self._metrics.politeness_violations.inc(recorded.violations)
             self._wake_dispatcher()
             self._wake_relay()

@@ -24,6 +24,12 @@ class StoreMetrics:
         self.attempts = Counter("fetchwork_attempts_total", "Attempts recorded, by outcome.", ["outcome"], registry=registry)
         self.retries = Counter("fetchwork_retries_total", "Attempts after which another was scheduled.", registry=registry)
         self.dispatched = Counter("fetchwork_dispatched_total", "Fetches claimed and leased.", registry=registry)
+        self.snoozed = Counter(
+            "fetchwork_fetches_snoozed_total", "Fetches of trains that workers gave back before their turn.", registry=registry
+        )
+        self.train_fetches = Histogram(
+            "fetchwork_train_fetches", "Fetches of one train.", buckets=(1, 2, 5, 10, 20, 50, 100, 200), registry=registry
+        )
         self.redeliveries = Counter(
             "fetchwork_dispatch_redeliveries_total", "Fetches dispatched again because a lease ended.", registry=registry
         )

@@ -25,7 +25,7 @@ from store.dispatch.claim import Lease
 from store.dispatch.commands import CommandSender, create_celery_app
 from store.dispatch.dispatcher import Dispatcher, DispatchLimits
 from store.handlers import AcceptHandler, Data, Handler, RecordHandler
-from store.hosts.pace import PaceDefaults
+from store.hosts.pace import PaceSettings
 from store.maintenance.abandoner import Abandoner
 from store.maintenance.census import Census
 from store.maintenance.follower_finisher import FollowerFinisher
@@ -60,9 +60,9 @@ class Parts:
         return f"store/{self.settings.instance}"
 
     @property
-    def pace(self) -> PaceDefaults:
-        """The pace of hosts that asked for nothing."""
-        return PaceDefaults(delay_ms=self.settings.host_delay_ms, max_in_flight=self.settings.host_max_in_flight)
+    def pace(self) -> PaceSettings:
+        """The pace of hosts that asked for nothing, and when they are left alone."""
+        return self.settings.pace
 
 
 async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
@@ -138,6 +138,7 @@ def _dispatcher(parts: Parts, sender: CommandSender) -> Dispatcher:
     limits = DispatchLimits(
         claim_fetches=settings.dispatch_claim_fetches,
         batch_fetches=settings.dispatch_batch_fetches,
+        leased_fetches=settings.dispatch_leased_fetches,
         rounds=settings.dispatch_rounds,
         poll_seconds=settings.dispatch_poll_ms / 1000,
     )
@@ -161,6 +162,7 @@ def _ingests(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> tuple[lis
         metrics=parts.metrics,
         source=parts.source,
         coalesce_wait_seconds=settings.coalesce_wait_seconds,
+        priority_step_seconds=settings.priority_step_seconds,
         wake_dispatcher=dispatcher.wake.set,
         wake_relay=relay.wake.set,
     )
@@ -229,7 +231,7 @@ def _api_server(parts: Parts, dispatcher: Dispatcher) -> uvicorn.Server:
         token=settings.store_token.get_secret_value(),
         upload_limit_bytes=settings.content_upload_limit_bytes,
         has_fetcher=lambda: dispatcher.has_fetcher,
-        host_max_in_flight=settings.host_max_in_flight,
+        pace=settings.pace,
         metrics=parts.metrics,
     )
     config = uvicorn.Config(

@@ -2,7 +2,10 @@
 
 from common.chassis.settings import ProcessSettings, ServiceSettings
 from common.contracts.fetches import BODY_LIMIT_BYTES
+from common.contracts.hosts import HOST_MAX_IN_FLIGHT_LIMIT
 from pydantic import Field, SecretStr
+
+from store.hosts.pace import PaceSettings
 
 
 class MigrationSettings(ProcessSettings):
@@ -26,7 +29,12 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     )
     dispatch_claim_fetches: int = Field(default=256, ge=1, le=2000, description="Fetches claimed in one transaction at most.")
     dispatch_batch_fetches: int = Field(default=50, ge=1, le=500, description="Fetches in one command at most.")
-    dispatch_rounds: float = Field(default=2.0, ge=1, le=10, description="Leased fetches at most, as a multiple of worker slots.")
+    dispatch_leased_fetches: int = Field(
+        default=2000, ge=1, le=100_000, description="Fetches that are out at most, those that wait in trains included."
+    )
+    dispatch_rounds: float = Field(
+        default=2.0, ge=1, le=10, description="Trains that are out at most, as a multiple of worker slots."
+    )
     dispatch_poll_ms: int = Field(
         default=100, ge=10, le=5000, description="How often to look for due work when nothing wakes us."
     )
@@ -46,7 +54,27 @@ class StoreSettings(MigrationSettings, ServiceSettings):
         description="From the end of one attempt on a host to the start of the next, at least; with one there is one at a time.",
     )
     host_max_in_flight: int = Field(
-        default=4, ge=1, le=10_000, description="Attempts on one host at once, while it has no delay."
+        default=4, ge=1, le=HOST_MAX_IN_FLIGHT_LIMIT, description="Attempts on one host at once, while it has no delay."
+    )
+    train_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        le=60,
+        description="How long a worker may be busy with one host's next fetches; it starts no further one of them later.",
+    )
+    train_fetches: int = Field(default=100, ge=1, le=1000, description="Fetches in one train at most.")
+    breaker_failures: int = Field(
+        default=5, ge=1, le=1000, description="Connections to a host that fail in a row until it is left alone."
+    )
+    breaker_seconds: float = Field(
+        default=10.0, ge=0.1, le=3600, description="How long it is left alone at first; doubles with each probe that fails."
+    )
+    breaker_limit_seconds: float = Field(default=300.0, ge=0.1, le=86_400, description="How long it is left alone at most.")
+    breaker_patience_seconds: float = Field(
+        default=300.0, ge=1, le=604_800, description="How long due fetches wait for a host that cannot be reached; then they fail."
+    )
+    priority_step_seconds: float = Field(
+        default=600.0, ge=0, le=86_400, description="How much waiting one level of priority is worth."
     )
     host_retention_seconds: float = Field(
         default=604_800, ge=3600, le=7_776_000, description="How long the pace of a host is kept after its last attempt."
@@ -70,6 +98,19 @@ class StoreSettings(MigrationSettings, ServiceSettings):
         default=BODY_LIMIT_BYTES + 1024 * 1024, ge=1024, description="Largest compressed body accepted at the content endpoint."
     )
 
+    @property
+    def pace(self) -> PaceSettings:
+        """The pace of hosts that asked for nothing."""
+        return PaceSettings(
+            delay_ms=self.host_delay_ms,
+            max_in_flight=self.host_max_in_flight,
+            train_seconds=self.train_seconds,
+            train_fetches=self.train_fetches,
+            breaker_failures=self.breaker_failures,
+            breaker_seconds=self.breaker_seconds,
+            breaker_limit_seconds=self.breaker_limit_seconds,
+        )
+
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""
         return [sentence for is_wrong, sentence in self._rules() if is_wrong]
@@ -83,5 +124,25 @@ class StoreSettings(MigrationSettings, ServiceSettings):
             (
                 self.dispatch_batch_fetches > self.dispatch_claim_fetches,
                 "FETCHWORK_DISPATCH_BATCH_FETCHES exceeds FETCHWORK_DISPATCH_CLAIM_FETCHES; a command holds one claim at most.",
+            ),
+            (
+                self.dispatch_claim_fetches > self.dispatch_leased_fetches,
+                "FETCHWORK_DISPATCH_CLAIM_FETCHES exceeds FETCHWORK_DISPATCH_LEASED_FETCHES; one claim could not be out.",
+            ),
+            (
+                self.train_fetches > self.dispatch_claim_fetches,
+                "FETCHWORK_TRAIN_FETCHES exceeds FETCHWORK_DISPATCH_CLAIM_FETCHES; a train is claimed at once.",
+            ),
+            (
+                self.dispatch_poll_ms / 1000 >= self.lease_margin_seconds,
+                "FETCHWORK_DISPATCH_POLL_MS is not below FETCHWORK_LEASE_MARGIN_SECONDS; leases would end before anyone looks.",
+            ),
+            (
+                self.breaker_seconds > self.breaker_limit_seconds,
+                "FETCHWORK_BREAKER_SECONDS exceeds FETCHWORK_BREAKER_LIMIT_SECONDS; the first rest is the shortest.",
+            ),
+            (
+                self.breaker_patience_seconds < self.breaker_seconds,
+                "FETCHWORK_BREAKER_PATIENCE_SECONDS is below FETCHWORK_BREAKER_SECONDS; fetches would fail before a probe.",
             ),
         ]

@@ -20,10 +20,11 @@ from common.contracts.fetches import (
 )
 from common.ids import new_fetch_id
 from store.database import Connection, Pool, in_transaction
+from store.dispatch.claim import Claimed, ClaimLimits, Lease, claim
 from store.fetches.accept import Accepted, accept
-from store.hosts.pace import PaceDefaults
+from store.hosts.pace import PaceSettings
 
-PACE = PaceDefaults(delay_ms=0, max_in_flight=1000)
+PACE = PaceSettings(delay_ms=0, max_in_flight=256)
 """Hosts that let through whatever a test asks for."""
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -83,9 +84,19 @@ def failed(*, error: ErrorType = ErrorType.CONNECT, is_retryable: bool = True, n
 
 async def take_in(connection: Connection, *events: Envelope[FetchesAccepted], now: datetime | None) -> Accepted:
     """The first door, with a wait of 30 s for leaders."""
-    return await accept(connection, events, source="store/t", coalesce_wait_seconds=30, now=now)
+    return await accept(connection, events, source="store/t", coalesce_wait_seconds=30, priority_step_seconds=600, now=now)
 
 
 async def accept_events(pool: Pool, *events: Envelope[FetchesAccepted], now: datetime | None) -> Accepted:
     """The first door in a transaction of its own."""
     return await in_transaction(pool, lambda connection: take_in(connection, *events, now=now))
+
+
+async def claim_each(
+    pool: Pool, *, limit: int, leased_limit: int, lease: Lease, pace: PaceSettings, now: datetime | None
+) -> list[Claimed]:
+    """A claim without trains: each fetch by itself, and as many slots as fetches may be out."""
+    limits = ClaimLimits(claim_fetches=limit, slots=leased_limit, leased_fetches=leased_limit)
+    trains = await claim(pool, limits=limits, lease=lease, pace=pace, trains=False, now=now)
+    assert all(len(train) == 1 for train in trains)
+    return [fetch for train in trains for fetch in train]

@@ -12,6 +12,7 @@ from common.contracts.robots import ROBOTS_LIMIT_BYTES, RobotsAvailability, Robo
 from ledger_words import accept_events, accepted, at
 from store.api.access import Access
 from store.app import create_app
+from store.hosts.pace import PaceSettings
 from store.database import Pool, fetch_rows
 from store.maintenance.robots_pruner import RobotsPruner
 from store.metrics import StoreMetrics
@@ -28,7 +29,7 @@ async def client(pool: Pool) -> AsyncIterator[httpx2.AsyncClient]:
         token=TOKEN,
         upload_limit_bytes=10_000,
         has_fetcher=lambda: True,
-        host_max_in_flight=1,
+        pace=PaceSettings(delay_ms=0, max_in_flight=1),
         metrics=StoreMetrics(),
     )
     app = create_app(access)

@@ -2,9 +2,9 @@
 
 import pytest
 from common.contracts.fetches import ErrorType, FetchStatus
-from ledger_words import PACE, accept_events, accepted, at, attempted, failed
+from ledger_words import PACE, accept_events, accepted, at, attempted, claim_each, failed
 from store.database import Pool, in_transaction
-from store.dispatch.claim import Claimed, Lease, claim, end_leases, release
+from store.dispatch.claim import Claimed, Lease, end_leases, release
 from store.fetches.read import read_fetch
 from store.fetches.record import Attempt, record
 from store.maintenance.abandoner import Abandoner
@@ -14,7 +14,7 @@ LEASE = Lease(margin_seconds=10, abandon_after_dispatches=5)
 
 
 async def _claim(pool: Pool, *, seconds: float) -> list[Claimed]:
-    return await claim(pool, limit=9, leased_limit=9, lease=LEASE, pace=PACE, now=at(seconds))
+    return await claim_each(pool, limit=9, leased_limit=9, lease=LEASE, pace=PACE, now=at(seconds))
 
 
 @pytest.mark.parametrize("loss", ["lease", "wiped broker", "send of unknown fate"])

@@ -3,12 +3,13 @@
 import time
 
 import pytest
+from ledger_words import claim_each
 from store.database import Pool, fetch_rows
-from store.dispatch.claim import Lease, claim
-from store.hosts.pace import PaceDefaults
+from store.dispatch.claim import Lease
+from store.hosts.pace import PaceSettings
 
 LEASE = Lease(margin_seconds=600, abandon_after_dispatches=5)
-PACE_OF_FOUR = PaceDefaults(delay_ms=0, max_in_flight=4)
+PACE_OF_FOUR = PaceSettings(delay_ms=0, max_in_flight=4)
 CLAIM_FETCHES = 256
 CLAIMS = 12
 GROWTH_LIMIT = 2.0
@@ -37,12 +38,12 @@ async def fill(pool: Pool, *, rows: int, hosts: int, on_one_host: int = 0) -> No
         await connection.execute(FILL_HOSTS, timeout=120)
 
 
-async def claim_cost_us(pool: Pool, *, pace: PaceDefaults = PACE_OF_FOUR) -> float:
+async def claim_cost_us(pool: Pool, *, pace: PaceSettings = PACE_OF_FOUR) -> float:
     """Microseconds a fetch, the best of some claims: what else the machine does is no cost of theirs."""
     costs = []
     for _ in range(CLAIMS):
         started = time.perf_counter()
-        claimed = await claim(pool, limit=CLAIM_FETCHES, leased_limit=10**6, lease=LEASE, pace=pace, now=None)
+        claimed = await claim_each(pool, limit=CLAIM_FETCHES, leased_limit=10**6, lease=LEASE, pace=pace, now=None)
         costs.append((time.perf_counter() - started) * 1e6 / len(claimed))
     return min(costs)
 

@@ -22,7 +22,7 @@ from store.dispatch.dispatcher import Dispatcher, DispatchLimits
 from store.errors import BrokerUnavailable
 from store.metrics import StoreMetrics
 
-LIMITS = DispatchLimits(claim_fetches=20, batch_fetches=8, rounds=2.0, poll_seconds=0.01)
+LIMITS = DispatchLimits(claim_fetches=20, batch_fetches=8, leased_fetches=1000, rounds=2.0, poll_seconds=0.01)
 LEASE = Lease(margin_seconds=30, abandon_after_dispatches=5)
 
 

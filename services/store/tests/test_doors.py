@@ -10,11 +10,11 @@ from common.contracts.envelope import Envelope
 from common.contracts.fetches import BodyReference, ErrorType, FetchAttempted, FetchesAccepted, FetchStatus
 from common.contracts.views import FetchView, WaitingReason
 from common.ids import new_fetch_id
-from ledger_words import PACE, accept_events, accepted, at, attempted, failed, fetched
+from ledger_words import PACE, accept_events, accepted, at, attempted, claim_each, failed, fetched
 from store.contents.read import read_content
 from store.contents.upload import upload_content
 from store.database import Connection, Pool, fetch_rows, in_transaction
-from store.dispatch.claim import Lease, claim
+from store.dispatch.claim import Lease
 from store.fetches.finish import Finished, finish_fetches
 from store.fetches.lifecycle import abandon
 from store.fetches.read import read_fetch
@@ -39,7 +39,7 @@ async def _running(pool: Pool, **request: Any) -> UUID:
     """A fetch that is accepted and dispatched once."""
     event = accepted(**request)
     await _accept(pool, event)
-    claimed = await claim(pool, limit=10, leased_limit=100, lease=LEASE, pace=PACE, now=at(0))
+    claimed = await claim_each(pool, limit=10, leased_limit=100, lease=LEASE, pace=PACE, now=at(0))
     assert [fetch.command.id for fetch in claimed] == [event.data.fetches[0].id]
     return event.data.fetches[0].id
 
@@ -140,7 +140,7 @@ async def test_a_retry_waits_and_keeps_its_reason_to_wait(pool: Pool) -> None:
 async def test_retries_are_counted_and_come_to_an_end(pool: Pool) -> None:
     fetch_id = await _running(pool, retries={"max": 1})
     assert (await _record(pool, attempted(fetch_id, failed()))).retries == 1
-    assert len(await claim(pool, limit=1, leased_limit=100, lease=LEASE, pace=PACE, now=at(100))) == 1
+    assert len(await claim_each(pool, limit=1, leased_limit=100, lease=LEASE, pace=PACE, now=at(100))) == 1
     recorded = await _record(pool, attempted(fetch_id, failed(), dispatch_seq=2), seconds=101)
     assert (recorded.retries, recorded.finished.statuses) == (0, Counter(failed=1))
 
@@ -160,7 +160,7 @@ async def test_the_database_itself_keeps_a_terminal_status(pool: Pool) -> None:
 
 async def test_a_late_failure_does_not_disturb_the_newer_dispatch(pool: Pool) -> None:
     fetch_id = await _running(pool)
-    assert len(await claim(pool, limit=1, leased_limit=100, lease=LEASE, pace=PACE, now=at(1000))) == 1
+    assert len(await claim_each(pool, limit=1, leased_limit=100, lease=LEASE, pace=PACE, now=at(1000))) == 1
     recorded = await _record(pool, attempted(fetch_id, failed(), dispatch_seq=1), seconds=1001)
     assert recorded.retries == 0
     assert (await _view(pool, fetch_id, seconds=1001)).status is FetchStatus.RUNNING
@@ -168,7 +168,7 @@ async def test_a_late_failure_does_not_disturb_the_newer_dispatch(pool: Pool) ->
 
 async def test_a_late_success_counts(pool: Pool) -> None:
     fetch_id = await _running(pool)
-    await claim(pool, limit=1, leased_limit=100, lease=LEASE, pace=PACE, now=at(1000))
+    await claim_each(pool, limit=1, leased_limit=100, lease=LEASE, pace=PACE, now=at(1000))
     recorded = await _record(pool, attempted(fetch_id, fetched(), dispatch_seq=1), seconds=1001)
     assert recorded.finished.statuses == Counter(succeeded=1)
 

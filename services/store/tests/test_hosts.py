@@ -9,18 +9,18 @@ import pytest
 from common.contracts.fetches import Evidence, Outcome, RobotsEvidence, RobotsVerdict
 from common.contracts.views import Waiting, WaitingReason
 from common.ids import new_fetch_id
-from ledger_words import accept_events, accepted, at, attempted, failed, fetched
+from ledger_words import accept_events, accepted, at, attempted, claim_each, failed, fetched
 from store.database import Pool, fetch_rows, in_transaction
-from store.dispatch.claim import Claimed, Lease, claim, end_leases, next_look_seconds, release
+from store.dispatch.claim import Claimed, Lease, end_leases, next_look_seconds, release
 from store.fetches.read import read_fetch
 from store.fetches.record import Attempt, Recorded, record
-from store.hosts.pace import PaceDefaults
+from store.hosts.pace import PaceSettings
 from store.maintenance.host_keeper import HostKeeper
 from store.metrics import StoreMetrics
 
 LEASE = Lease(margin_seconds=10, abandon_after_dispatches=9)
-FREE = PaceDefaults(delay_ms=0, max_in_flight=4)
-SLOW = PaceDefaults(delay_ms=2000, max_in_flight=4)
+FREE = PaceSettings(delay_ms=0, max_in_flight=4)
+SLOW = PaceSettings(delay_ms=2000, max_in_flight=4)
 LEASE_SECONDS = 40
 """30 s of timeout and the margin."""
 
@@ -31,12 +31,12 @@ async def _queue(pool: Pool, fetches: int = 1, *, host: str = "a.test", seconds:
     return [fetch.id for fetch in event.data.fetches]
 
 
-async def _claim(pool: Pool, *, seconds: float, pace: PaceDefaults = FREE, limit: int = 256) -> list[Claimed]:
-    return await claim(pool, limit=limit, leased_limit=1000, lease=LEASE, pace=pace, now=at(seconds))
+async def _claim(pool: Pool, *, seconds: float, pace: PaceSettings = FREE, limit: int = 256) -> list[Claimed]:
+    return await claim_each(pool, limit=limit, leased_limit=1000, lease=LEASE, pace=pace, now=at(seconds))
 
 
 async def _record(
-    pool: Pool, claimed: Claimed, outcome: Outcome, *, pace: PaceDefaults = FREE, start: float, end: float
+    pool: Pool, claimed: Claimed, outcome: Outcome, *, pace: PaceSettings = FREE, start: float, end: float
 ) -> Recorded:
     event = attempted(claimed.command.id, outcome, dispatch_seq=claimed.command.dispatch_seq)
     attempts = [Attempt(attempted=event.model_copy(update={"started_at": at(start), "finished_at": at(end)}))]
@@ -46,7 +46,7 @@ async def _record(
 
 
 async def _waiting(pool: Pool, fetch_id: UUID, *, seconds: float) -> Waiting | None:
-    view = await read_fetch(pool, fetch_id, has_fetcher=True, host_max_in_flight=4, now=at(seconds))
+    view = await read_fetch(pool, fetch_id, has_fetcher=True, pace=FREE, now=at(seconds))
     assert view is not None
     return view.waiting
 
@@ -64,7 +64,7 @@ async def test_a_thousand_on_one_host_do_not_hold_back_a_hundred_on_others(pool:
 async def test_hosts_that_did_not_get_their_turn_come_first_the_next_time(pool: Pool) -> None:
     for name in "abcd":
         await _queue(pool, 10, host=f"{name}.test")
-    pace = PaceDefaults(delay_ms=0, max_in_flight=2)
+    pace = PaceSettings(delay_ms=0, max_in_flight=2)
     turns = [
         sorted({fetch.command.request.url[7] for fetch in await _claim(pool, seconds=seconds, pace=pace, limit=4)})
         for seconds in (1, 2, 3)
@@ -121,7 +121,7 @@ async def test_retry_after_pauses_the_host_for_all_its_fetches_and_no_other(pool
     (waiting,) = await _queue(pool, 1)
     await _queue(pool, host="b.test")
     assert [fetch.command.request.url for fetch in await _claim(pool, seconds=1)] == ["http://b.test/0"]
-    assert await _waiting(pool, waiting, seconds=2) == Waiting(reason=WaitingReason.HOST_PACE, until=at(6))
+    assert await _waiting(pool, waiting, seconds=2) == Waiting(reason=WaitingReason.HOST_PAUSED, until=at(6))
     for fetch in claimed[1:]:
         await _record(pool, fetch, fetched(), start=0, end=2)
     assert await _claim(pool, seconds=5.9) == []
@@ -214,7 +214,7 @@ async def test_hosts_that_an_earlier_store_let_in_are_found(pool: Pool) -> None:
     await keeper.run_once()
     await keeper.run_once()
     assert metrics.registry.get_sample_value("fetchwork_hosts_overlooked_total") == 2
-    rows = await claim(pool, limit=9, leased_limit=9, lease=LEASE, pace=FREE, now=None)
+    rows = await claim_each(pool, limit=9, leased_limit=9, lease=LEASE, pace=FREE, now=None)
     assert len(rows) == 2
 
 
@@ -249,12 +249,12 @@ RETURNING queue.id
 
 
 async def test_an_earlier_store_works_beside_this_one(pool: Pool) -> None:
-    """Its statements, as they were: it does not pace, and what it has out counts here."""
+    """Its statements, as they were. It does not pace, and nobody counts on a host what it has out."""
     for fetch_id in (new_fetch_id() for _ in range(5)):
         await fetch_rows(pool, EARLIER_ACCEPT, fetch_id)
     assert len(await fetch_rows(pool, EARLIER_CLAIM, 3)) == 3
     await HostKeeper(pool=pool, retention_seconds=3600, metrics=StoreMetrics()).run_once()
-    (claimed,) = await claim(pool, limit=9, leased_limit=9, lease=LEASE, pace=FREE, now=None)
+    (claimed, _) = await claim_each(pool, limit=9, leased_limit=9, lease=LEASE, pace=FREE, now=None)
     await fetch_rows(pool, "UPDATE fetch_queue SET run_at = now() WHERE id <> $1", claimed.command.id)
     assert len(await fetch_rows(pool, EARLIER_CLAIM, 9)) == 4
 

@@ -28,7 +28,12 @@ class Bench:
         self.metrics = StoreMetrics()
         self.woken = 0
         accept_handler = AcceptHandler(
-            metrics=self.metrics, source="store/t", coalesce_wait_seconds=30, wake_dispatcher=self._wake, wake_relay=self._wake
+            metrics=self.metrics,
+            source="store/t",
+            coalesce_wait_seconds=30,
+            priority_step_seconds=600,
+            wake_dispatcher=self._wake,
+            wake_relay=self._wake,
         )
         record_handler = RecordHandler(
             metrics=self.metrics,

@@ -9,7 +9,7 @@ from common.ids import new_fetch_id
 from ledger_words import at
 from store.hosts.pace import (
     Host,
-    PaceDefaults,
+    PaceSettings,
     PaceRule,
     answered,
     compared,
@@ -22,7 +22,7 @@ from store.hosts.pace import (
     told_crawl_delay,
 )
 
-DEFAULTS = PaceDefaults(delay_ms=0, max_in_flight=4)
+DEFAULTS = PaceSettings(delay_ms=0, max_in_flight=4)
 HOST = Host(host="a.test")
 ID = new_fetch_id()
 
@@ -50,7 +50,7 @@ def test_the_strictest_rule_holds_and_is_named(
     crawl_delay_ms: int | None, paused_until: datetime | None, rule: PaceRule
 ) -> None:
     host = replace(HOST, crawl_delay_ms=crawl_delay_ms, paused_until=paused_until)
-    defaults = PaceDefaults(delay_ms=1000, max_in_flight=4)
+    defaults = PaceSettings(delay_ms=1000, max_in_flight=4)
     assert rule_in_force(host, defaults, now=at(5)) is rule
     assert delay_ms(host, defaults) == max(1000, crawl_delay_ms or 0)
     assert host.is_open(at(5)) is (rule is not PaceRule.RETRY_AFTER)

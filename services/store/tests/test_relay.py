@@ -4,10 +4,10 @@ import json
 
 from common.contracts.catalog import FETCH_FINISHED
 from common.streams.names import FEED_STREAM
-from ledger_words import PACE, accept_events, accepted, at, attempted, fetched
+from ledger_words import PACE, accept_events, accepted, at, attempted, claim_each, fetched
 from redis.asyncio import Redis
 from store.database import Connection, Pool, fetch_rows, in_transaction
-from store.dispatch.claim import Lease, claim
+from store.dispatch.claim import Lease
 from store.fetches.record import Attempt, record
 from store.metrics import StoreMetrics
 from store.outbox.relay import LOCK_KEY, Relay
@@ -17,7 +17,7 @@ async def _finish(pool: Pool, fetches: int) -> list[str]:
     event = accepted(fetches)
     await accept_events(pool, event, now=at(0))
     lease = Lease(margin_seconds=9, abandon_after_dispatches=9)
-    await claim(pool, limit=100, leased_limit=100, lease=lease, pace=PACE, now=at(0))
+    await claim_each(pool, limit=100, leased_limit=100, lease=lease, pace=PACE, now=at(0))
     attempts = [Attempt(attempted=attempted(fetch.id, fetched())) for fetch in event.data.fetches]
 
     async def work(connection: Connection) -> None:

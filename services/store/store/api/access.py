@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Header, HTTPException, Request
 
 from store.database import Pool
+from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
 
@@ -19,7 +20,7 @@ class Access:
     token: str
     upload_limit_bytes: int
     has_fetcher: Callable[[], bool]
-    host_max_in_flight: int
+    pace: PaceSettings
     metrics: StoreMetrics
 
 

@@ -15,14 +15,14 @@ router = APIRouter(prefix="/internal/v1/fetches")
 
 @router.get("/{fetch_id}")
 async def get_fetch(
-    fetch_id: UUID, access: Annotated[Access, Depends(get_access)], knows_host_pace: bool = False
+    fetch_id: UUID, access: Annotated[Access, Depends(get_access)], knows_hosts: bool = False
 ) -> FetchView:
-    """The fetch, or 404 when the ledger does not have it (yet). A gateway of the release before cannot read `host_pace`."""
+    """The fetch, or 404 when the ledger does not have it (yet). An earlier gateway cannot read what hosts make wait."""
     view = await read_fetch(
         access.pool,
         fetch_id,
         has_fetcher=access.has_fetcher(),
-        host_max_in_flight=access.host_max_in_flight if knows_host_pace else None,
+        pace=access.pace if knows_hosts else None,
     )
     if view is None:
         raise HTTPException(404, "unknown fetch")

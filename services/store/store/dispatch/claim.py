@@ -5,17 +5,18 @@ statements are apart because only a snapshot that is younger than the locks coun
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
-from common.contracts.fetches import FetchRequest, PerformFetch, Validators
+from common.contracts.fetches import FetchRequest, PerformFetch, Train, Validators
 
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.fetches.freshness import validators_of
-from store.hosts.pace import Host, PaceDefaults, delay_ms, held, let_go, max_in_flight
+from store.hosts.changes import dispatched, taken_back, wiped
+from store.hosts.pace import Host, Lane, PaceSettings, delay_ms, free_lanes, train_fetches
 from store.hosts.rows import host_of_row, lock_hosts, settle_hosts
 from store.queries import query
 
@@ -36,6 +37,15 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimLimits:
+    """How much one claim takes, how many slots all trains together may hold, and how many fetches may be out in all."""
+
+    claim_fetches: int
+    slots: int
+    leased_fetches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """One leased fetch: the command for it, how long it waited, and whether an earlier dispatch went unanswered."""
 
@@ -45,17 +55,17 @@ class Claimed:
 
 
 async def claim(
-    pool: Pool, *, limit: int, leased_limit: int, lease: Lease, pace: PaceDefaults, now: datetime | None
-) -> list[Claimed]:
-    """Lease at most `limit` due fetches so that at most `leased_limit` are leased in all. Raises DatabaseUnavailable.
+    pool: Pool, *, limits: ClaimLimits, lease: Lease, pace: PaceSettings, trains: bool = True, now: datetime | None
+) -> list[list[Claimed]]:
+    """Lease due fetches, in trains, within the limits. Without `trains` each has one fetch. Raises DatabaseUnavailable.
 
     Committed before it returns: a crash afterwards is recovered when the leases end.
     """
-    rows = await in_transaction(
-        pool,
-        lambda connection: _claim(connection, limit=limit, leased_limit=leased_limit, lease=lease, pace=pace, now=now),
-    )
-    return [_claimed(row) for row in rows]
+
+    async def work(connection: Connection) -> list[list[Claimed]]:
+        return await _claim(connection, limits=limits, lease=lease, pace=pace, trains=trains, now=now)
+
+    return await in_transaction(pool, work)
 
 
 async def next_look_seconds(pool: Pool, *, now: datetime | None) -> float | None:
@@ -69,12 +79,12 @@ async def release(
     *,
     tried: Sequence[PerformFetch],
     untried: Sequence[PerformFetch] = (),
-    pace: PaceDefaults,
+    pace: PaceSettings,
     now: datetime | None,
 ) -> None:
     """Take back dispatches that did not leave; they are due at once. Raises DatabaseUnavailable.
 
-    Of those whose send was tried, what may be sent once only stays out, and a host with a delay stays held: nobody knows
+    Of those whose send was tried, what may be sent once only stays out, and a host with a delay stays closed: nobody knows
     whether they left.
     """
     commands = [*tried, *untried]
@@ -83,34 +93,32 @@ async def release(
         [command.dispatch_seq for command in commands],
         [True] * len(tried) + [False] * len(untried),
     )
+    lanes = frozenset((command.id, command.dispatch_seq) for command in commands)
 
     async def work(connection: Connection) -> None:
         rows = await connection.fetch(RELEASE, *arguments, now)
         if not rows:
             return
-        locked, at = await lock_hosts(connection, {row["host"] for row in rows}, now=now)
-        hosts = dict(locked)
-        for row in rows:
-            if not row["was_tried"]:
-                hosts[row["host"]] = let_go(
-                    hosts[row["host"]], fetch_id=_uuid(row["id"]), dispatch_seq=row["dispatch_seq"], now=at
-                )
-        await settle_hosts(connection, hosts.values(), pace, had_turn=False, now=now)
+        hosts, at = await lock_hosts(connection, {row["host"] for row in rows}, now=now)
+        was_tried = {row["host"] for row in rows if row["was_tried"]}
+        after = [taken_back(host, pace, lanes, was_tried=name in was_tried, now=at) for name, host in hosts.items()]
+        await settle_hosts(connection, after, pace, had_turn=False, at=at, now=now)
 
     await in_transaction(pool, work)
 
 
-async def end_leases(pool: Pool, *, pace: PaceDefaults, dispatched_before: datetime) -> None:
+async def end_leases(pool: Pool, *, pace: PaceSettings, dispatched_before: datetime) -> None:
     """End the lease of everything dispatched up to then: its commands are gone. Raises DatabaseUnavailable.
 
-    A host with a delay stays held for as long as the lease was: a worker may have taken the command before it was gone.
+    A host with a delay stays closed for as long as the lease was: a worker may have taken the command before it was gone.
     """
 
     async def work(connection: Connection) -> None:
         names = {row["host"] for row in await connection.fetch(END_LEASES, dispatched_before)}
         if names:
-            hosts, _ = await lock_hosts(connection, names, now=dispatched_before)
-            await settle_hosts(connection, hosts.values(), pace, had_turn=False, now=dispatched_before)
+            hosts, at = await lock_hosts(connection, names, now=dispatched_before)
+            after = [wiped(host, pace, now=at) for host in hosts.values()]
+            await settle_hosts(connection, after, pace, had_turn=False, at=at, now=dispatched_before)
 
     await in_transaction(pool, work)
 
@@ -122,60 +130,111 @@ async def postgres_now(pool: Pool) -> datetime:
     return now
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """What one host may be given in one claim: so many trains of so many fetches."""
+
+    trains: int
+    cars: int
+
+
 async def _claim(
-    connection: Connection, *, limit: int, leased_limit: int, lease: Lease, pace: PaceDefaults, now: datetime | None
-) -> list[asyncpg.Record]:
-    found = await connection.fetch(OPEN_HOSTS, limit, leased_limit, now)
+    connection: Connection, *, limits: ClaimLimits, lease: Lease, pace: PaceSettings, trains: bool, now: datetime | None
+) -> list[list[Claimed]]:
+    found = await connection.fetch(OPEN_HOSTS, limits.claim_fetches, limits.slots, now, limits.leased_fetches)
     if not found:
         return []
     at, allowed = found[0]["now"], found[0]["allowed"]
     hosts = {row["host"]: host_of_row(row) for row in found}
+    shares = _share_out(hosts, slots=found[0]["slots"], fetches=allowed, pace=pace, trains=trains, now=at)
+    delays_ms = [delay_ms(host, pace, now=at) for host in hosts.values()]
     rows: list[asyncpg.Record] = await connection.fetch(
         CLAIM,
         list(hosts),
-        [max_in_flight(host, pace) if host.is_open(at) else 0 for host in hosts.values()],
+        [share.trains for share in shares.values()],
+        [share.cars for share in shares.values()],
+        delays_ms,
+        allowed,
+        [_train_seconds(share.cars, delay, pace) for share, delay in zip(shares.values(), delays_ms, strict=True)],
         lease.abandon_after_dispatches,
         lease.margin_seconds,
         now,
-        allowed,
-        [delay_ms(host, pace) for host in hosts.values()],
     )
-    await settle_hosts(connection, _looked_at(hosts, rows, allowed=allowed, pace=pace), pace, had_turn=True, now=now)
-    return rows
-
-
-def _looked_at(
-    hosts: Mapping[str, Host], rows: Sequence[asyncpg.Record], *, allowed: int, pace: PaceDefaults
-) -> list[Host]:
-    """The hosts that had their turn, as the claim leaves them. Those after the last that it got to keep their place."""
-    after = dict(hosts)
+    of_host: dict[str, list[asyncpg.Record]] = {}
     for row in rows:
-        after[row["host"]] = held(
-            after[row["host"]],
-            pace,
-            fetch_id=_uuid(row["id"]),
+        of_host.setdefault(row["host"], []).append(row)
+    made = {name: _trains(of_host.get(name, []), share.trains) for name, share in shares.items()}
+    after = {name: _after(host, made[name], pace, now=at) for name, host in hosts.items()}
+    had_turn = _had_turn(list(hosts), of_host, is_full=len(rows) >= allowed)
+    await settle_hosts(connection, [after[name] for name in had_turn], pace, had_turn=True, at=at, now=now)
+    return [
+        _claimed(train, seconds=pace.train_seconds, delay_ms=delay)
+        for trains_of_host, delay in zip(made.values(), delays_ms, strict=True)
+        for train in trains_of_host
+    ]
+
+
+def _share_out(
+    hosts: Mapping[str, Host], *, slots: int, fetches: int, pace: PaceSettings, trains: bool, now: datetime
+) -> dict[str, _Share]:
+    """How much of one claim each host may have: a train each first, then more trains, and longer ones where there is room."""
+    free = {name: free_lanes(host, pace, now=now) for name, host in hosts.items()}
+    spare = slots - sum(1 for lanes in free.values() if lanes)
+    given: dict[str, int] = {}
+    for name, lanes in free.items():
+        given[name] = min(lanes, 1 + max(0, spare))
+        spare -= max(0, given[name] - 1)
+    cars_each = max(1, fetches // max(1, sum(given.values()))) if trains else 1
+    return {
+        name: _Share(trains=given[name], cars=min(train_fetches(host, pace, now=now), cars_each))
+        for name, host in hosts.items()
+    }
+
+
+def _train_seconds(cars: int, delay: int, pace: PaceSettings) -> float:
+    """What a train adds to the lease of each of its fetches: none starts later than that after the first."""
+    return pace.train_seconds + delay / 1000 if cars > 1 else 0.0
+
+
+def _trains(rows: Sequence[asyncpg.Record], trains: int) -> list[Sequence[asyncpg.Record]]:
+    """A host's fetches as trains, which take turns at its line. The statement says which are the last of each."""
+    return [train for first in range(trains) if (train := rows[first::trains])]
+
+
+def _after(host: Host, trains: Sequence[Sequence[asyncpg.Record]], pace: PaceSettings, *, now: datetime) -> Host:
+    """The host with its new trains on their way."""
+    for train in trains:
+        last, ends_at = train[-1], max(row["lease_ends_at"] for row in train)
+        lane = Lane(fetch_id=_uuid(last["id"]), dispatch_seq=last["dispatch_seq"], ends_at=ends_at)
+        host = dispatched(host, pace, lane, now=now)
+    return host
+
+
+def _had_turn(names: Sequence[str], claimed: Collection[str], *, is_full: bool) -> Sequence[str]:
+    """The hosts that had their turn. When the claim was full, those after the last that it got to keep their place."""
+    if not is_full:
+        return names
+    last = max(place for place, name in enumerate(names) if name in claimed)
+    return names[: last + 1]
+
+
+def _claimed(rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int) -> list[Claimed]:
+    """One train as commands."""
+    train = Train(id=_uuid(rows[-1]["id"]), seconds=seconds, delay_seconds=delay_ms / 1000)
+    claimed = []
+    for row in rows:
+        request = FetchRequest.model_validate_json(row["request"])
+        command = PerformFetch(
+            id=_uuid(row["id"]),
             dispatch_seq=row["dispatch_seq"],
             lease_ends_at=row["lease_ends_at"],
+            traceparent=row["traceparent"],
+            validators=_validators(row, request) if row["stored_id"] is not None else None,
+            train=train,
+            request=request,
         )
-    names = list(hosts)
-    if len(rows) >= allowed:
-        claimed = {row["host"] for row in rows}
-        last = max(place for place, name in enumerate(names) if name in claimed)
-        names = names[: last + 1]
-    return [after[name] for name in names]
-
-
-def _claimed(row: asyncpg.Record) -> Claimed:
-    request = FetchRequest.model_validate_json(row["request"])
-    command = PerformFetch(
-        id=_uuid(row["id"]),
-        dispatch_seq=row["dispatch_seq"],
-        lease_ends_at=row["lease_ends_at"],
-        traceparent=row["traceparent"],
-        validators=_validators(row, request) if row["stored_id"] is not None else None,
-        request=request,
-    )
-    return Claimed(command=command, waited_seconds=row["waited_seconds"], is_redelivery=row["unanswered"] > 1)
+        claimed.append(Claimed(command=command, waited_seconds=row["waited_seconds"], is_redelivery=row["unanswered"] > 1))
+    return claimed
 
 
 def _validators(row: asyncpg.Record, request: FetchRequest) -> Validators | None:

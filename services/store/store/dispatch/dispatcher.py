@@ -4,7 +4,7 @@ A backlog stays in Postgres, where it is only rows. Any number of dispatchers ma
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 
 from store.database import Pool
 from store.dispatch.broker import BrokerState, read_broker, set_marker
-from store.dispatch.claim import Claimed, Lease, claim, end_leases, next_look_seconds, postgres_now, release
+from store.dispatch.claim import Claimed, ClaimLimits, Lease, claim, end_leases, next_look_seconds, postgres_now, release
 from store.dispatch.commands import CommandSender
 from store.errors import BrokerUnavailable
-from store.hosts.pace import PaceDefaults
+from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
 BROKER_LOOK_SECONDS = 0.5
@@ -33,6 +33,7 @@ class DispatchLimits:
 
     claim_fetches: int
     batch_fetches: int
+    leased_fetches: int
     rounds: float
     poll_seconds: float
 
@@ -50,7 +51,7 @@ class Dispatcher:
         sender: CommandSender,
         limits: DispatchLimits,
         lease: Lease,
-        pace: PaceDefaults,
+        pace: PaceSettings,
         metrics: StoreMetrics,
     ) -> None:
         self.wake = asyncio.Event()
@@ -73,9 +74,9 @@ class Dispatcher:
         """One pass: look at the broker now and then, claim, send; rests when nothing was due. Raises on our own faults."""
         self.wake.clear()
         await self._look_at_broker()
-        claimed = await self._claim() if self.has_fetcher else []
-        if claimed:
-            await self._send([fetch.command for fetch in claimed])
+        trains = await self._claim() if self.has_fetcher else []
+        if trains:
+            await self._send([[fetch.command for fetch in train] for train in trains])
             return GATHER_SECONDS
         await rest_unless(self.wake, await self._rest_seconds())
         return 0
@@ -104,33 +105,43 @@ class Dispatcher:
         await end_leases(self._pool, pace=self._pace, dispatched_before=await postgres_now(self._pool))
         await set_marker(self._broker)
 
-    async def _claim(self) -> list[Claimed]:
-        claimed = await claim(
-            self._pool,
-            limit=self._limits.claim_fetches,
-            leased_limit=int(self._state.slots * self._limits.rounds),
-            lease=self._lease,
-            pace=self._pace,
-            now=None,
+    async def _claim(self) -> list[list[Claimed]]:
+        limits = ClaimLimits(
+            claim_fetches=self._limits.claim_fetches,
+            slots=int(self._state.slots * self._limits.rounds),
+            leased_fetches=self._limits.leased_fetches,
         )
+        trains = await claim(
+            self._pool, limits=limits, lease=self._lease, pace=self._pace, trains=self._state.knows_trains, now=None
+        )
+        claimed = [fetch for train in trains for fetch in train]
         for fetch in claimed:
             self._metrics.queue_wait_seconds.observe(fetch.waited_seconds)
+        for train in trains:
+            self._metrics.train_fetches.observe(len(train))
         self._metrics.dispatched.inc(len(claimed))
         self._metrics.redeliveries.inc(sum(fetch.is_redelivery for fetch in claimed))
-        return claimed
+        return trains
 
-    async def _send(self, commands: Sequence[PerformFetch]) -> None:
-        size = self._limits.batch_fetches
-        for start in range(0, len(commands), size):
+    async def _send(self, trains: Sequence[Sequence[PerformFetch]]) -> None:
+        batches = list(_batches(trains, size=self._limits.batch_fetches))
+        for number, batch in enumerate(batches):
             try:
-                await self._sender.send(commands[start : start + size])
+                await self._sender.send(batch)
             except BrokerUnavailable:
-                await release(
-                    self._pool,
-                    tried=commands[start : start + size],
-                    untried=commands[start + size :],
-                    pace=self._pace,
-                    now=None,
-                )
+                untried = [command for later in batches[number + 1 :] for command in later]
+                await release(self._pool, tried=batch, untried=untried, pace=self._pace, now=None)
                 self._next_look = 0.0
                 raise
+
+
+def _batches(trains: Sequence[Sequence[PerformFetch]], *, size: int) -> Iterator[list[PerformFetch]]:
+    """Commands of about `size` fetches. A train is never cut; one that is longer travels alone."""
+    batch: list[PerformFetch] = []
+    for train in trains:
+        if batch and len(batch) + len(train) > size:
+            yield batch
+            batch = []
+        batch.extend(train)
+    if batch:
+        yield batch

@@ -15,6 +15,8 @@ from store.hosts.rows import expect_work
 from store.queries import query
 
 ACCEPT = query("fetches_accept")
+CLOCK_MARGIN_SECONDS = 60.0
+"""How far the clock of a gateway, which says when a fetch was accepted, may be ahead of Postgres's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ async def accept(
     *,
     source: str,
     coalesce_wait_seconds: float,
+    priority_step_seconds: float,
     now: datetime | None,
 ) -> Accepted:
     """Insert every fetch not yet known, in the caller's transaction. `now` None is Postgres's.
@@ -52,25 +55,37 @@ async def accept(
         [fetch.accepted_at for fetch, _ in rows],
         [fetch.request.timeout_seconds for fetch, _ in rows],
         [fetch.request.delay_seconds for fetch, _ in rows],
+        [fetch.request.not_before for fetch, _ in rows],
+        [fetch.request.expires_at for fetch, _ in rows],
+        [fetch.request.priority for fetch, _ in rows],
         [not fetch.request.is_idempotent for fetch, _ in rows],
         [sharing.sharing_key if sharing else None for sharing in sharings],
         [sharing.coalesce_key if sharing else None for sharing in sharings],
         [plan.leaders.get(fetch.id) for fetch, _ in rows],
         coalesce_wait_seconds,
+        priority_step_seconds,
         now,
     )
     finished = await finish_fetches(connection, plan.finishes, source=source, now=now)
-    delays_seconds = [
-        coalesce_wait_seconds if fetch.id in plan.leaders else fetch.request.delay_seconds for fetch, _ in rows
-    ]
-    await expect_work(connection, [fetch.host for fetch, _ in rows], delays_seconds, now=now)
+    due = [fetch for fetch, _ in rows if fetch.id not in plan.leaders]
+    delays_seconds = [_delay_seconds(fetch) for fetch in due]
+    await expect_work(connection, [fetch.host for fetch in due], delays_seconds, now=now)
     return Accepted(count=int(accepted), finished=finished)
+
+
+def _delay_seconds(fetch: AcceptedFetch) -> float:
+    """How long after its acceptance a fetch is due; the claim may look earlier, and never looks later."""
+    not_before = fetch.request.not_before
+    wanted = (not_before - fetch.accepted_at).total_seconds() - CLOCK_MARGIN_SECONDS if not_before is not None else 0.0
+    return max(fetch.request.delay_seconds, wanted, 0.0)
 
 
 def _asker(fetch: AcceptedFetch, sharing: Sharing | None) -> Asker | None:
     """The fetch as one that stored or pending others may answer now; None when it wants an exchange, or wants it later."""
     request = fetch.request
-    if sharing is None or sharing.coalesce_key is None or request.max_age_seconds is None or request.delay_seconds > 0:
+    if sharing is None or sharing.coalesce_key is None or request.max_age_seconds is None:
+        return None
+    if request.delay_seconds > 0 or request.not_before is not None:
         return None
     return Asker(
         id=fetch.id,

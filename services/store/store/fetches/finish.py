@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -25,11 +25,15 @@ FINISH = query("fetches_finish")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What was finished: fetches by status, and by kind those that another fetch answered and the bytes that this saved."""
+    """What was finished: fetches by status, and by kind those that another fetch answered and the bytes that this saved.
+
+    `released` are the hosts where a fetch that waited for one of these is due now: the caller has the claim look at them.
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
     reused: Counter[str] = field(default_factory=Counter)
     saved_bytes: Counter[str] = field(default_factory=Counter)
+    released: frozenset[str] = frozenset()
 
     def __add__(self, other: "Finished") -> "Finished":
         """Both together."""
@@ -37,6 +41,7 @@ class Finished:
             statuses=self.statuses + other.statuses,
             reused=self.reused + other.reused,
             saved_bytes=self.saved_bytes + other.saved_bytes,
+            released=self.released | other.released,
         )
 
 
@@ -54,8 +59,9 @@ async def finish_followers(
     connection: Connection, leader_ids: Sequence[UUID], *, source: str, now: datetime | None
 ) -> Finished:
     """Finish one bounded set of those that wait for these finished leaders."""
-    finished, _ = await _finish(connection, await share_outcomes(connection, leader_ids, now=now), source=source, now=now)
-    return finished
+    shared = await share_outcomes(connection, leader_ids, now=now)
+    finished, _ = await _finish(connection, shared.finishes, source=source, now=now)
+    return replace(finished, released=shared.released)
 
 
 async def _finish(

@@ -94,13 +94,20 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snooze:
+    """The worker gave the fetch back before its turn: due again, and nothing is counted."""
+
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stale:
     """An outcome that changes nothing: a newer dispatch, or none, is answerable for the fetch."""
 
     id: UUID
 
 
-Transition = Finish | Retry | Again | Stale
+Transition = Finish | Retry | Again | Snooze | Stale
 
 
 def next_state(
@@ -115,6 +122,8 @@ def next_state(
     is_final_response = outcome.kind is OutcomeKind.FETCHED and not outcome.is_retryable
     if not is_current and not is_final_response:
         return Stale(id=pending.id)
+    if outcome.kind is OutcomeKind.SNOOZED:
+        return Snooze(id=pending.id)
     if outcome.kind is OutcomeKind.NOT_MODIFIED and pending.revalidates_id is not None:
         return _confirm(pending, attempted, stored) if stored is not None else Again(id=pending.id)
     if outcome.is_retryable and not pending.at_most_once and pending.attempts < pending.retries_max:

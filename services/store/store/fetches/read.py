@@ -13,6 +13,9 @@ from pydantic import TypeAdapter
 from store.contents.digests import digest_text
 from store.database import Pool, fetch_rows
 from store.fetches.audit import ALLOWED_VERDICTS
+from store.hosts.pace import PaceSettings
+from store.hosts.rows import host_of_row
+from store.hosts.waiting import waiting_at
 from store.queries import query
 
 READ = query("fetches_read")
@@ -20,17 +23,17 @@ ATTEMPTS = TypeAdapter(list[AttemptView])
 
 
 async def read_fetch(
-    pool: Pool, fetch_id: UUID, *, has_fetcher: bool, host_max_in_flight: int | None = None, now: datetime | None = None
+    pool: Pool, fetch_id: UUID, *, has_fetcher: bool, pace: PaceSettings | None = None, now: datetime | None = None
 ) -> FetchView | None:
     """The fetch, or None when the ledger does not have it. Raises DatabaseUnavailable.
 
-    Without `host_max_in_flight` the reader does not know hosts that make a fetch wait: it waits in the queue.
+    Without `pace` the reader does not know hosts that make a fetch wait: it waits in the queue.
     """
-    rows = await fetch_rows(pool, READ, fetch_id, now, host_max_in_flight)
-    return _view(rows[0], has_fetcher=has_fetcher) if rows else None
+    rows = await fetch_rows(pool, READ, fetch_id, now)
+    return _view(rows[0], has_fetcher=has_fetcher, pace=pace) if rows else None
 
 
-def _view(row: asyncpg.Record, *, has_fetcher: bool) -> FetchView:
+def _view(row: asyncpg.Record, *, has_fetcher: bool, pace: PaceSettings | None) -> FetchView:
     status = FetchStatus(row["status"])
     return FetchView(
         id=row["id"],
@@ -38,9 +41,11 @@ def _view(row: asyncpg.Record, *, has_fetcher: bool) -> FetchView:
         method=row["method"],
         at_most_once=row["method"] not in IDEMPOTENT_METHODS,
         status=status,
+        priority=row["priority"],
         created_at=row["accepted_at"],
+        expires_at=row["expires_at"],
         finished_at=row["finished_at"],
-        waiting=_waiting(row, has_fetcher=has_fetcher) if status is FetchStatus.QUEUED else None,
+        waiting=_waiting(row, has_fetcher=has_fetcher, pace=pace) if status is FetchStatus.QUEUED else None,
         response=_response(row),
         error=FetchError(type=row["error_type"], detail=row["error_detail"]) if row["error_type"] else None,
         attempts=[_presentable(attempt) for attempt in ATTEMPTS.validate_json(row["attempts"] or "[]")],
@@ -68,21 +73,13 @@ def _presentable(attempt: AttemptView) -> AttemptView:
     return attempt.model_copy(update={"evidence": evidence.model_copy(update={"hops": hops})})
 
 
-def _waiting(row: asyncpg.Record, *, has_fetcher: bool) -> Waiting:
+def _waiting(row: asyncpg.Record, *, has_fetcher: bool, pace: PaceSettings | None) -> Waiting:
     if row["is_later"]:
         return Waiting(reason=WaitingReason(row["waiting"]), until=row["run_at"])
     if not has_fetcher:
         return Waiting(reason=WaitingReason.NO_FETCHER)
-    return _waiting_for_host(row) or Waiting(reason=WaitingReason.QUEUE)
-
-
-def _waiting_for_host(row: asyncpg.Record) -> Waiting | None:
-    """Closed until a known time, or until an attempt on the host has ended, which may be any time."""
-    if not row["knows_hosts"]:
-        return None
-    if row["is_closed"]:
-        return Waiting(reason=WaitingReason.HOST_PACE, until=row["opens_at"] if row["holder_id"] is None else None)
-    return Waiting(reason=WaitingReason.HOST_PACE) if row["is_full"] else None
+    at_host = waiting_at(host_of_row(row), pace, now=row["now"]) if pace is not None and row["look_at"] is not None else None
+    return at_host or Waiting(reason=WaitingReason.QUEUE)
 
 
 def _response(row: asyncpg.Record) -> ResponseView | None:

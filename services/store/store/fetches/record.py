@@ -14,17 +14,18 @@ from store.contents.keep import Content, keep_contents, known_digests
 from store.database import Connection
 from store.fetches.audit import presentable, write_audit
 from store.fetches.finish import Finished, finish_fetches
-from store.fetches.lifecycle import Again, Finish, Jitter, Pending, Retry, Stored, Transition, next_state
+from store.fetches.lifecycle import Again, Finish, Jitter, Pending, Retry, Snooze, Stored, Transition, next_state
 from store.fetches.storable import storable_json
 from store.fetches.stored import read_stored
 from store.hosts.observe import HostAttempt, observe_attempts
-from store.hosts.pace import PaceDefaults
+from store.hosts.pace import PaceSettings
 from store.queries import query
 
 LOCK_PENDING = query("queue_lock_pending")
 KNOWN = query("fetches_known")
 RETRY = query("queue_retry")
 AGAIN = query("queue_again")
+SNOOZE = query("queue_snooze")
 INSERT_ATTEMPTS = query("attempts_insert")
 
 
@@ -43,6 +44,7 @@ class Recorded:
     finished: Finished = field(default_factory=Finished)
     attempts: Counter[str] = field(default_factory=Counter)
     retries: int = 0
+    snoozed: int = 0
     violations: int = 0
     unknown: frozenset[UUID] = frozenset()
 
@@ -52,7 +54,7 @@ async def record(
     attempts: Sequence[Attempt],
     *,
     source: str,
-    pace: PaceDefaults,
+    pace: PaceSettings,
     now: datetime | None,
     jitter: Jitter,
 ) -> Recorded:
@@ -70,13 +72,16 @@ async def record(
     await keep_contents(connection, _bodies(complete, finishes), now=now)
     await _retry(connection, retries, now=now)
     await _ask_again(connection, transitions, now=now)
+    await _snooze(connection, transitions, now=now)
     finished = await finish_fetches(connection, finishes, source=source, now=now)
-    inserted = await _insert(connection, complete)
-    seen = [_host_attempt(attempted, hosts, rows) for attempted in inserted]
-    violations = await observe_attempts(connection, seen, set(hosts.values()), pace, now=now)
+    inserted = await _insert(connection, [attempt for attempt in complete if not _was_snoozed(attempt)])
+    snoozed = [attempt.attempted for attempt in complete if _was_snoozed(attempt)]
+    seen = [_host_attempt(attempted, hosts, rows) for attempted in (*inserted, *snoozed)]
+    violations = await observe_attempts(connection, seen, set(hosts.values()) | finished.released, pace, now=now)
     return Recorded(
         finished=finished,
         attempts=Counter(attempted.outcome.kind.value for attempted in inserted),
+        snoozed=len(snoozed),
         retries=len(retries),
         violations=violations,
         unknown=unknown,
@@ -173,6 +178,8 @@ def _decide(
             now_pending[current.id] = replace(current, is_running=False, attempts=current.attempts + 1)
         elif isinstance(transition, Again):
             now_pending[current.id] = replace(current, is_running=False, revalidates_id=None)
+        elif isinstance(transition, Snooze):
+            now_pending[current.id] = replace(current, is_running=False)
         transitions.append(transition)
     return transitions
 
@@ -197,6 +204,16 @@ async def _ask_again(connection: Connection, transitions: Sequence[Transition], 
     again = [transition.id for transition in transitions if isinstance(transition, Again)]
     if again:
         await connection.execute(AGAIN, again, now)
+
+
+async def _snooze(connection: Connection, transitions: Sequence[Transition], *, now: datetime | None) -> None:
+    snoozed = [transition.id for transition in transitions if isinstance(transition, Snooze)]
+    if snoozed:
+        await connection.execute(SNOOZE, snoozed, now)
+
+
+def _was_snoozed(attempt: Attempt) -> bool:
+    return attempt.attempted.outcome.kind is OutcomeKind.SNOOZED
 
 
 async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> list[FetchAttempted]:

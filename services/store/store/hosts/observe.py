@@ -1,23 +1,24 @@
-"""What new attempts tell about hosts: slots come free, paces change, violations are counted. Last in a recorder's transaction."""
+"""What new attempts tell about hosts: lanes come free, paces change, violations are counted. Last in a recorder's transaction."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from common.contracts.fetches import FetchAttempted
+from common.contracts.fetches import FetchAttempted, OutcomeKind
 
 from store.database import Connection
-from store.hosts.pace import (
+from store.hosts.changes import (
     SLOW_DOWN_STATUSES,
-    Host,
-    PaceDefaults,
     answered,
     compared,
+    did_not_reach,
     ended,
     host_of,
     response_head,
     told_crawl_delay,
+    unreached,
 )
+from store.hosts.pace import Host, PaceSettings
 from store.hosts.rows import lock_hosts, settle_hosts
 
 
@@ -34,7 +35,7 @@ async def observe_attempts(
     connection: Connection,
     attempts: Sequence[HostAttempt],
     touched: Collection[str],
-    defaults: PaceDefaults,
+    settings: PaceSettings,
     *,
     now: datetime | None,
 ) -> int:
@@ -49,30 +50,41 @@ async def observe_attempts(
     hosts = dict(locked)
     violations = 0
     for attempt in sorted(attempts, key=lambda attempt: attempt.attempted.started_at):
-        violations += _observe(hosts, attempt, defaults, now=at)
-    await settle_hosts(connection, hosts.values(), defaults, had_turn=False, now=now)
+        violations += _observe(hosts, attempt, settings, now=at)
+    await settle_hosts(connection, hosts.values(), settings, had_turn=False, at=at, now=now)
     return violations
 
 
-def _observe(hosts: dict[str, Host], attempt: HostAttempt, defaults: PaceDefaults, *, now: datetime) -> bool:
+def _observe(hosts: dict[str, Host], attempt: HostAttempt, settings: PaceSettings, *, now: datetime) -> bool:
     """Apply one attempt to the hosts it speaks of; True when it came too early after another."""
     attempted = attempt.attempted
     robots = attempted.outcome.evidence.robots
     asking = host_of(robots.url) if robots is not None and robots.url is not None else ""
     if robots is not None and asking in hosts:
         hosts[asking] = told_crawl_delay(hosts[asking], robots)
-    answering = _answering(attempt)
+    if attempted.outcome.kind is OutcomeKind.SNOOZED:
+        hosts[attempt.host] = ended(hosts[attempt.host], attempted, settings, now=now)
+        return False
+    answering = _answering(attempted)
     if answering in hosts:
         hosts[answering] = answered(hosts[answering], attempted, now=now)
+    if did_not_reach(attempted) and _last_asked(attempt) == attempt.host:
+        hosts[attempt.host] = unreached(hosts[attempt.host], settings, now=now)
     host, is_violation = compared(hosts[attempt.host], attempted, paced_ms=attempt.paced_ms)
-    hosts[attempt.host] = ended(host, attempted, defaults, now=now)
+    hosts[attempt.host] = ended(host, attempted, settings, now=now)
     return is_violation
 
 
-def _answering(attempt: HostAttempt) -> str:
+def _answering(attempted: FetchAttempted) -> str:
     """The host whose response came."""
-    head = response_head(attempt.attempted)
+    head = response_head(attempted)
     return host_of(head.final_url) if head is not None else ""
+
+
+def _last_asked(attempt: HostAttempt) -> str:
+    """The host of the last exchange; the fetch's own where there was none."""
+    hops = attempt.attempted.outcome.evidence.hops
+    return host_of(hops[-1].url) if hops else attempt.host
 
 
 def _slowed(attempts: Sequence[HostAttempt]) -> set[str]:

@@ -1,13 +1,16 @@
 """Rows of `hosts`: locked in order of their names, written whole. A transaction does this last; only the claim does it first."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+from common.contracts.hosts import HostState
 
 from store.database import Connection
-from store.hosts.pace import Host, PaceDefaults, max_in_flight
+from store.hosts.pace import Host, Lane, Override, PaceSettings, Recent, opens_at
 from store.queries import query
 
 LOCK = query("hosts_lock")
@@ -36,23 +39,32 @@ async def expect_work(
 
 
 async def settle_hosts(
-    connection: Connection, hosts: Iterable[Host], defaults: PaceDefaults, *, had_turn: bool, now: datetime | None
+    connection: Connection,
+    hosts: Iterable[Host],
+    settings: PaceSettings,
+    *,
+    had_turn: bool,
+    at: datetime,
+    now: datetime | None,
 ) -> None:
-    """Write locked hosts, and from their queue rows when the claim looks at each next."""
+    """Write locked hosts, and from their queue rows when the claim looks at each next. `at` is the time in force."""
     rows = [
         (
             host.host,
             host.crawl_delay_ms,
             host.next_slot_at,
-            host.holder_id,
-            host.holder_seq,
+            json.dumps([[str(lane.fetch_id), lane.dispatch_seq, lane.ends_at.isoformat()] for lane in host.lanes]),
             host.paused_until,
             host.slowed_at,
             host.slowdowns,
+            host.failures,
+            host.broken_until,
+            host.response_ms,
             host.last_started_at,
             host.last_ended_at,
             host.last_delay_ms,
-            max_in_flight(host, defaults),
+            json.dumps([asdict(recent) for recent in host.recent]),
+            opens_at(host, settings, now=at),
         )
         for host in hosts
     ]
@@ -66,12 +78,32 @@ def host_of_row(row: asyncpg.Record) -> Host:
         host=row["host"],
         crawl_delay_ms=row["crawl_delay_ms"],
         next_slot_at=row["next_slot_at"],
-        holder_id=UUID(int=row["holder_id"].int) if row["holder_id"] else None,
-        holder_seq=row["holder_seq"],
+        lanes=tuple(
+            Lane(fetch_id=UUID(fetch_id), dispatch_seq=dispatch_seq, ends_at=datetime.fromisoformat(ends_at))
+            for fetch_id, dispatch_seq, ends_at in json.loads(row["lanes"])
+        ),
         paused_until=row["paused_until"],
         slowed_at=row["slowed_at"],
         slowdowns=row["slowdowns"],
+        failures=row["failures"],
+        broken_until=row["broken_until"],
+        response_ms=row["response_ms"],
         last_started_at=row["last_started_at"],
         last_ended_at=row["last_ended_at"],
         last_delay_ms=row["last_delay_ms"],
+        recent=tuple(Recent(**recent) for recent in json.loads(row["recent"])),
+        override=_override_of(row),
+    )
+
+
+def _override_of(row: asyncpg.Record) -> Override | None:
+    if row["override_until"] is None:
+        return None
+    return Override(
+        state=HostState(row["override_state"]) if row["override_state"] else HostState.OPEN,
+        delay_ms=row["override_delay_ms"],
+        max_in_flight=row["override_max_in_flight"],
+        reason=row["override_reason"],
+        actor=row["override_by"],
+        until=row["override_until"],
     )

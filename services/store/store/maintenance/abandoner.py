@@ -6,6 +6,7 @@ from store.database import Connection, Pool, in_transaction
 from store.fetches.finish import Finished, finish_fetches
 from store.fetches.lifecycle import abandon
 from store.handlers import note_finished
+from store.hosts.rows import expect_work
 from store.metrics import StoreMetrics
 from store.queries import query
 
@@ -38,4 +39,6 @@ class Abandoner:
     async def _abandon(self, connection: Connection) -> tuple[int, Finished]:
         rows = await connection.fetch(FIND, self._after_dispatches, BATCH_FETCHES, None)
         finishes = [abandon(row["id"], dispatches=row["unanswered"], at_most_once=row["at_most_once"]) for row in rows]
-        return len(finishes), await finish_fetches(connection, finishes, source=self._source, now=None)
+        finished = await finish_fetches(connection, finishes, source=self._source, now=None)
+        await expect_work(connection, sorted(finished.released), now=None)
+        return len(finishes), finished

@@ -13,8 +13,8 @@ RUNNING = query("queue_running")
 CONSERVATION = query("queue_conservation")
 HISTORY = query("history_rows")
 REST_SECONDS = 2.0
-CONSERVATION_EVERY_PASSES = 5
-"""Counting the queue reads all of it, so the conservation gap is looked at every tenth second."""
+HISTORY_EVERY_PASSES = 5
+"""History grows slowly."""
 
 
 class Census:
@@ -33,14 +33,14 @@ class Census:
         """Set every gauge once."""
         for member in self._members:
             self._metrics.stream_lag.labels(stream=member.stream, group=member.group).set(await member.lag())
-        if self._passes % CONSERVATION_EVERY_PASSES == 0:
-            await self._measure_gap()
+        await self._measure_gap()
+        if self._passes % HISTORY_EVERY_PASSES == 0:
             for row in await fetch_rows(self._pool, HISTORY):
                 self._metrics.history_rows.labels(table=row["name"]).set(row["rows"])
         self._passes += 1
         running = (await fetch_rows(self._pool, RUNNING))[0]
         counts = {row["name"]: int(row["fetches"]) for row in await fetch_rows(self._pool, COUNTS)}
-        pending = counts.pop("accepted", 0) - sum(counts.values())
+        pending = counts.get("enqueued", 0) - counts.get("dequeued", 0)
         self._metrics.queue_fetches.labels(state="running").set(running["running"])
         self._metrics.queue_fetches.labels(state="queued").set(max(0, pending - running["running"]))
         self._metrics.queue_oldest_seconds.set(running["oldest_seconds"] or 0)

@@ -3,6 +3,7 @@
 from store.database import Connection, Pool, in_transaction
 from store.fetches.finish import Finished, finish_followers
 from store.handlers import note_finished
+from store.hosts.rows import expect_work
 from store.metrics import StoreMetrics
 from store.queries import query
 
@@ -35,4 +36,5 @@ class FollowerFinisher:
             return Finished(), False
         finished = await finish_followers(connection, leader_ids, source=self._source, now=None)
         await connection.execute(DELETE, leader_ids)
+        await expect_work(connection, sorted(finished.released), now=None)
         return finished, bool(finished.statuses)

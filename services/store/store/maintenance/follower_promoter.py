@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from store.database import Pool, fetch_rows
+from store.database import Connection, Pool, in_transaction
 from store.fetches.followers import FOLLOW_MARGIN_SECONDS
+from store.hosts.rows import expect_work
 from store.queries import query
 
 PROMOTE = query("followers_promote")
@@ -21,5 +22,11 @@ class FollowerPromoter:
 
     async def run_once(self, *, now: datetime | None = None) -> float:
         """See to one batch; rests when there are no more. `now` None is Postgres's."""
-        row = (await fetch_rows(self._pool, PROMOTE, BATCH_FETCHES, FOLLOW_MARGIN_SECONDS, now))[0]
-        return 0 if row["waited"] == BATCH_FETCHES else REST_SECONDS
+        waited = await in_transaction(self._pool, lambda connection: _promote(connection, now=now))
+        return 0 if waited == BATCH_FETCHES else REST_SECONDS
+
+
+async def _promote(connection: Connection, *, now: datetime | None) -> int:
+    row = await connection.fetchrow(PROMOTE, BATCH_FETCHES, FOLLOW_MARGIN_SECONDS, now)
+    await expect_work(connection, row["promoted"] or [], now=now)
+    return int(row["waited"])

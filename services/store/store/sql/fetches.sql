@@ -2,24 +2,27 @@
 
 -- name: fetches_accept
 -- New fetches enter the ledger, the queue and the count in one statement; ids already known change nothing. One with a leader
--- waits for it, $12 seconds at most.
+-- waits for it, $15 seconds at most. Each level of priority is worth $16 seconds of waiting.
 WITH given AS (
-    SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::real[], $7::real[], $8::boolean[],
-                $9::bytea[], $10::bytea[], $11::uuid[])
-        AS given (id, host, request, traceparent, accepted_at, timeout_seconds, delay_seconds, at_most_once, sharing_key,
-                  coalesce_key, leader_id)
+    SELECT *, greatest(coalesce($17::timestamptz, now()) + make_interval(secs => delay_seconds), not_before) AS due_at
+    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::real[], $7::real[], $8::timestamptz[],
+                $9::timestamptz[], $10::smallint[], $11::boolean[], $12::bytea[], $13::bytea[], $14::uuid[])
+        AS given (id, host, request, traceparent, accepted_at, timeout_seconds, delay_seconds, not_before, expires_at, priority,
+                  at_most_once, sharing_key, coalesce_key, leader_id)
 ), accepted AS (
     INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at)
-    SELECT id, host, request, traceparent, accepted_at, coalesce($13::timestamptz, now())
+    SELECT id, host, request, traceparent, accepted_at, coalesce($17::timestamptz, now())
     FROM given
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), queued AS (
-    INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds, at_most_once, sharing_key, coalesce_key, leader_id)
+    INSERT INTO fetch_queue (id, host, run_at, rank_at, priority, expires_at, waiting, timeout_seconds, at_most_once, sharing_key,
+                             coalesce_key, leader_id)
     SELECT given.id, given.host,
-           coalesce($13::timestamptz, now()) + make_interval(secs => CASE WHEN given.leader_id IS NULL THEN given.delay_seconds ELSE $12::real END),
-           CASE WHEN given.delay_seconds > 0 THEN 'delay' ELSE 'queue' END,
+           CASE WHEN given.leader_id IS NULL THEN given.due_at ELSE given.due_at + make_interval(secs => $15::real) END,
+           given.due_at - make_interval(secs => given.priority * $16::real),
+           given.priority, given.expires_at,
+           CASE WHEN given.due_at > coalesce($17::timestamptz, now()) THEN 'delay' ELSE 'queue' END,
            given.timeout_seconds, given.at_most_once, given.sharing_key, given.coalesce_key, given.leader_id
     FROM given
     JOIN accepted USING (id)
@@ -97,7 +100,7 @@ FROM finished;
 
 -- name: fetches_read
 -- One fetch and its attempts as a reader sees them; its queue row, while it has one, knows whether it runs and what it
--- waits for, and its host ($3 in flight at most unless it has a delay) whether it is closed.
+-- waits for, and its host whether that is closed.
 SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method' AS method,
        CASE
            WHEN queue.state = 'running' AND queue.run_at > coalesce($2::timestamptz, now()) THEN 'running'
@@ -106,19 +109,8 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
        fetches.accepted_at, fetches.finished_at, queue.run_at,
        CASE WHEN queue.leader_id IS NOT NULL AND queue.state = 'queued' THEN 'coalesced' ELSE queue.waiting END AS waiting,
        queue.run_at > coalesce($2::timestamptz, now()) AS is_later,
-       greatest(hosts.next_slot_at, hosts.paused_until) AS opens_at, hosts.holder_id, $3::integer IS NOT NULL AS knows_hosts,
-       coalesce(greatest(hosts.next_slot_at, hosts.paused_until) > coalesce($2::timestamptz, now()), false) AS is_closed,
-       queue.id IS NOT NULL AND (
-           SELECT count(*)
-           FROM (
-               SELECT
-               FROM fetch_queue AS leased
-               WHERE leased.host = fetches.host
-                 AND leased.state = 'running'
-                 AND leased.run_at > coalesce($2::timestamptz, now())
-               LIMIT $3::integer
-           ) AS leases
-       ) >= $3::integer AS is_full,
+       coalesce((fetches.request ->> 'priority')::integer, 5) AS priority, (fetches.request ->> 'expires_at')::timestamptz AS expires_at,
+       coalesce($2::timestamptz, now()) AS now, hosts.*, fetches.host,
        fetches.response_status, fetches.response_headers, fetches.media_type, fetches.final_url, fetches.content_digest,
        contents.size_bytes, fetches.error_type, fetches.error_detail, fetches.detected_media_type, fetches.charset,
        fetches.charset_source, fetches.coding, fetches.redirects, fetches.served_by_kind, fetches.served_by_id,

@@ -2,26 +2,30 @@
 -- takes them first, and it waits for nobody.
 
 -- name: hosts_open
--- Hosts whose turn has come, those that waited longest first, skipping those that another transaction holds; none while $2 fetches
--- are leased. At most as many hosts as fetches may still be leased ($1 at most).
+-- Hosts whose turn has come, those that waited longest first, skipping those that another transaction holds; none while trains hold
+-- $2 slots or $4 fetches are out. At most as many hosts as there are slots to take. `allowed` is how many fetches may be taken.
 WITH leased AS (
-    SELECT least($1::bigint, $2::bigint - count(*)) AS allowed
+    SELECT least($1::bigint, $4::bigint - count(*)) AS fetches, $2::bigint - count(*) FILTER (WHERE holds_slot) AS slots
     FROM fetch_queue
     WHERE state = 'running'
       AND run_at > coalesce($3::timestamptz, now())
 )
-SELECT host, crawl_delay_ms, next_slot_at, holder_id, holder_seq, paused_until, slowed_at, slowdowns, last_started_at,
-       last_ended_at, last_delay_ms, coalesce($3::timestamptz, now()) AS now, (SELECT allowed FROM leased) AS allowed
+SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until, response_ms,
+       last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
+       override_reason, override_by, override_until,
+       coalesce($3::timestamptz, now()) AS now, (SELECT slots FROM leased) AS slots, (SELECT fetches FROM leased) AS allowed
 FROM hosts
 WHERE look_at <= coalesce($3::timestamptz, now())
 ORDER BY look_at, host
-LIMIT greatest(0, (SELECT allowed FROM leased))
+LIMIT (SELECT greatest(0, least(fetches, slots)) FROM leased)
 FOR UPDATE OF hosts SKIP LOCKED;
 
 -- name: hosts_lock
 -- These hosts, in order of their names so that two recorders cannot deadlock.
-SELECT host, crawl_delay_ms, next_slot_at, holder_id, holder_seq, paused_until, slowed_at, slowdowns, last_started_at,
-       last_ended_at, last_delay_ms, coalesce($2::timestamptz, now()) AS now
+SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until, response_ms,
+       last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
+       override_reason, override_by, override_until,
+       coalesce($2::timestamptz, now()) AS now
 FROM hosts
 WHERE host = ANY($1::text[])
 ORDER BY host
@@ -40,51 +44,37 @@ SET look_at = least(hosts.look_at, excluded.look_at);
 
 -- name: hosts_settle
 -- Write the pace of hosts that the caller has locked, and when the claim looks at each next: never while nothing is queued, not
--- before it opens, not before the end of a lease while it is full (`max_in_flight`). One that had its turn ($14) goes to the
--- end of the line; another keeps its place. Counts rows, so there is no counter that could drift.
+-- before it opens and something is due. One that had its turn ($17) goes to the end of the line; another keeps its place.
 UPDATE hosts
 SET crawl_delay_ms = given.crawl_delay_ms,
     next_slot_at = given.next_slot_at,
-    holder_id = given.holder_id,
-    holder_seq = given.holder_seq,
+    lanes = given.lanes,
     paused_until = given.paused_until,
     slowed_at = given.slowed_at,
     slowdowns = given.slowdowns,
+    failures = given.failures,
+    broken_until = given.broken_until,
+    response_ms = given.response_ms,
     last_started_at = given.last_started_at,
     last_ended_at = given.last_ended_at,
     last_delay_ms = given.last_delay_ms,
+    recent = given.recent,
     look_at = CASE
         WHEN queued.first_at IS NULL THEN 'infinity'
-        WHEN $14::boolean THEN upcoming.opens_at
-        ELSE least(hosts.look_at, upcoming.opens_at)
+        WHEN $17::boolean THEN greatest(given.opens_at, queued.first_at, coalesce($16::timestamptz, now()))
+        ELSE least(hosts.look_at, greatest(given.opens_at, queued.first_at))
     END
-FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::uuid[], $5::integer[], $6::timestamptz[], $7::timestamptz[],
-            $8::integer[], $9::timestamptz[], $10::timestamptz[], $11::integer[], $12::integer[])
-    AS given (host, crawl_delay_ms, next_slot_at, holder_id, holder_seq, paused_until, slowed_at, slowdowns, last_started_at,
-              last_ended_at, last_delay_ms, max_in_flight)
+FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::jsonb[], $5::timestamptz[], $6::timestamptz[], $7::integer[],
+            $8::integer[], $9::timestamptz[], $10::integer[], $11::timestamptz[], $12::timestamptz[], $13::integer[], $14::jsonb[],
+            $15::timestamptz[])
+    AS given (host, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until, response_ms,
+              last_started_at, last_ended_at, last_delay_ms, recent, opens_at)
 CROSS JOIN LATERAL (
     SELECT min(run_at) AS first_at
     FROM fetch_queue
     WHERE fetch_queue.host = given.host
+      AND leader_id IS NULL
 ) AS queued
-CROSS JOIN LATERAL (
-    SELECT count(*) AS fetches, min(run_at) AS lease_ends_at
-    FROM (
-        SELECT run_at
-        FROM fetch_queue
-        WHERE fetch_queue.host = given.host
-          AND state = 'running'
-          AND run_at > coalesce($13::timestamptz, now())
-        ORDER BY run_at
-        LIMIT given.max_in_flight
-    ) AS leases
-) AS in_flight
-CROSS JOIN LATERAL (
-    SELECT greatest(
-        coalesce($13::timestamptz, now()), given.next_slot_at, given.paused_until,
-        CASE WHEN in_flight.fetches >= given.max_in_flight THEN in_flight.lease_ends_at ELSE queued.first_at END
-    ) AS opens_at
-) AS upcoming
 WHERE hosts.host = given.host;
 
 -- name: hosts_next_look
@@ -97,7 +87,7 @@ LIMIT 1;
 
 -- name: hosts_overlooked
 -- The next $2 hosts after $1 that have queued fetches, and whether each would be looked at too late or never: let in by a store of
--- the release before, or released by a loop that does not hold the host. Reads one index entry a host, however many fetches it has.
+-- the release before. Reads one index entry a host, however many fetches it has.
 WITH RECURSIVE queued AS (
     (
         SELECT host, 1 AS place
@@ -120,9 +110,9 @@ WITH RECURSIVE queued AS (
 )
 SELECT queued.host,
        coalesce(hosts.look_at > greatest(
-           coalesce($3::timestamptz, now()), hosts.next_slot_at, hosts.paused_until,
-           (SELECT min(run_at) FROM fetch_queue WHERE fetch_queue.host = queued.host),
-           (SELECT max(run_at) FROM fetch_queue WHERE fetch_queue.host = queued.host AND state = 'running')
+           coalesce($3::timestamptz, now()), hosts.next_slot_at, hosts.paused_until, hosts.broken_until, hosts.override_until,
+           (SELECT min(run_at) FROM fetch_queue WHERE fetch_queue.host = queued.host AND leader_id IS NULL),
+           (SELECT max((lane ->> 2)::timestamptz) FROM jsonb_array_elements(hosts.lanes) AS lane)
        ), true) AS is_overlooked
 FROM queued
 LEFT JOIN hosts ON hosts.host = queued.host
@@ -144,7 +134,7 @@ WITH idle AS MATERIALIZED (
     JOIN hosts ON hosts.host = idle.host
     WHERE hosts.look_at = 'infinity'
       AND coalesce(hosts.last_ended_at, hosts.slowed_at, '-infinity') < coalesce($4::timestamptz, now()) - make_interval(secs => $3::float8)
-      AND coalesce(hosts.paused_until < coalesce($4::timestamptz, now()), true)
+      AND coalesce(greatest(hosts.paused_until, hosts.broken_until, hosts.override_until) < coalesce($4::timestamptz, now()), true)
     FOR UPDATE OF hosts SKIP LOCKED
 ), forgotten AS (
     DELETE FROM hosts

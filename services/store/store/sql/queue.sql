@@ -1,50 +1,65 @@
 -- The queue of due work. One column, run_at, serves first dispatch, delay, retry and the end of a lease.
 
 -- name: queue_claim
--- Lease what is due on hosts that the caller has locked: at most $2 in flight on each, the oldest first, and never more than $6 in all.
--- The snapshot is younger than the locks, so what another dispatcher has leased there is counted. $7 is the delay of each host.
--- A lease lasts the fetch's own timeout plus a margin, and longer after each dispatch that nobody answered, so that
--- busy workers are not mistaken for dead ones again and again. What may be sent once only is given out once only. One that
--- accepts an older response carries the newest stored one, to ask the origin whether it still holds; one that waited for
--- another does so no longer.
-WITH due AS (
-    SELECT picked.id, picked.run_at, picked.sharing_key, picked.coalesce_key, given.pace_ms
-    FROM unnest($1::text[], $2::integer[], $7::integer[]) AS given (host, max_in_flight, pace_ms)
+-- Lease what is due on hosts that the caller has locked: of each at most $2 trains of $3 fetches, those first in its line first, and
+-- never more than $5 in all. What is in line goes by rank; what was to be due later joins by its time. The trains of a host take turns
+-- at its line; the last of each holds a slot. A lease lasts the fetch's own timeout plus a margin ($8) and what its train takes ($6),
+-- and longer after each dispatch that nobody answered, so that busy workers are not mistaken for dead ones again and again. What may
+-- be sent once only is given out once only; what has expired or waits for another is not given out. One that accepts an older
+-- response carries the newest stored one, to ask the origin whether it still holds.
+WITH picked AS (
+    SELECT picked.*, given.trains, given.train_seconds, given.pace_ms
+    FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[], $6::real[]) WITH ORDINALITY
+        AS given (host, trains, cars, pace_ms, train_seconds, place)
     CROSS JOIN LATERAL (
-        SELECT count(*) AS fetches
+        SELECT line.*
         FROM (
-            SELECT
+            SELECT id, host, run_at, rank_at, sharing_key, coalesce_key
             FROM fetch_queue
             WHERE fetch_queue.host = given.host
-              AND state = 'running'
-              AND run_at > coalesce($5::timestamptz, now())
-            LIMIT given.max_in_flight
-        ) AS leases
-    ) AS in_flight
-    CROSS JOIN LATERAL (
-        SELECT id, run_at, sharing_key, coalesce_key
-        FROM fetch_queue
-        WHERE fetch_queue.host = given.host
-          AND run_at <= coalesce($5::timestamptz, now())
-          AND unanswered < $3::integer
-          AND NOT (at_most_once AND unanswered > 0)
-        ORDER BY run_at, id
-        LIMIT given.max_in_flight - in_flight.fetches
-        FOR UPDATE SKIP LOCKED
+              AND leader_id IS NULL
+              AND waiting = 'queue'
+              AND run_at <= coalesce($9::timestamptz, now())
+              AND unanswered < $7::integer
+              AND NOT (at_most_once AND unanswered > 0)
+              AND (expires_at IS NULL OR expires_at > coalesce($9::timestamptz, now()))
+            ORDER BY rank_at, id
+            LIMIT given.trains * given.cars
+            FOR UPDATE SKIP LOCKED
+        ) AS line
+        UNION ALL
+        SELECT later.*
+        FROM (
+            SELECT id, host, run_at, rank_at, sharing_key, coalesce_key
+            FROM fetch_queue
+            WHERE fetch_queue.host = given.host
+              AND leader_id IS NULL
+              AND waiting <> 'queue'
+              AND run_at <= coalesce($9::timestamptz, now())
+              AND (expires_at IS NULL OR expires_at > coalesce($9::timestamptz, now()))
+            ORDER BY run_at, id
+            LIMIT given.trains * given.cars
+            FOR UPDATE SKIP LOCKED
+        ) AS later
+        ORDER BY rank_at, id
+        LIMIT given.trains * given.cars
     ) AS picked
-    LIMIT $6::bigint
+    LIMIT $5::bigint
+), due AS (
+    SELECT picked.*, row_number() OVER (PARTITION BY host ORDER BY rank_at, id) AS place, count(*) OVER (PARTITION BY host) AS places
+    FROM picked
 ), claimed AS (
     UPDATE fetch_queue AS queue
     SET state = 'running',
         waiting = 'queue',
-        run_at = coalesce($5::timestamptz, now())
-            + make_interval(secs => (queue.timeout_seconds + $4::real) * (1 + queue.unanswered)),
-        dispatched_at = coalesce($5::timestamptz, now()),
+        run_at = coalesce($9::timestamptz, now())
+            + make_interval(secs => (queue.timeout_seconds + due.train_seconds + $8::real) * (1 + queue.unanswered)),
+        dispatched_at = coalesce($9::timestamptz, now()),
         dispatch_seq = queue.dispatch_seq + 1,
         unanswered = queue.unanswered + 1,
-        leader_id = NULL,
         revalidates_id = stored.id,
-        pace_ms = due.pace_ms
+        pace_ms = due.pace_ms,
+        holds_slot = due.place > due.places - due.trains
     FROM due
     LEFT JOIN LATERAL (
         SELECT fetches.id, fetches.response_headers, fetches.content_digest
@@ -54,8 +69,8 @@ WITH due AS (
         LIMIT 1
     ) AS stored ON due.coalesce_key IS NOT NULL
     WHERE queue.id = due.id
-    RETURNING queue.id, queue.host, queue.dispatch_seq, queue.unanswered, queue.run_at AS lease_ends_at,
-              extract(epoch FROM coalesce($5::timestamptz, now()) - due.run_at)::float8 AS waited_seconds,
+    RETURNING queue.id, queue.host, due.place, queue.dispatch_seq, queue.unanswered, queue.run_at AS lease_ends_at,
+              extract(epoch FROM coalesce($9::timestamptz, now()) - due.run_at)::float8 AS waited_seconds,
               stored.id AS stored_id, stored.response_headers AS stored_headers, stored.content_digest AS stored_digest
 )
 SELECT claimed.id, claimed.host, claimed.dispatch_seq, claimed.unanswered, claimed.lease_ends_at, claimed.waited_seconds,
@@ -63,7 +78,7 @@ SELECT claimed.id, claimed.host, claimed.dispatch_seq, claimed.unanswered, claim
 FROM claimed
 JOIN fetches ON fetches.id = claimed.id
 LEFT JOIN contents ON contents.digest = claimed.stored_digest
-ORDER BY claimed.id;
+ORDER BY claimed.host, claimed.place;
 
 -- name: queue_release
 -- A dispatch that did not leave is taken back: due at once, and not counted as unanswered. What may be sent once only is taken
@@ -120,6 +135,14 @@ SET state = 'queued',
     revalidates_id = NULL
 WHERE id = ANY($1::uuid[]);
 
+-- name: queue_snooze
+-- Workers gave these back before their turn: due again at once, or when their host is to be left alone no more. Nothing is counted.
+UPDATE fetch_queue AS queue
+SET state = 'queued',
+    run_at = coalesce($2::timestamptz, now()),
+    unanswered = 0
+WHERE id = ANY($1::uuid[]);
+
 -- name: queue_find_abandoned
 -- Fetches dispatched $1 times, or once if that is all they may be, without an answer, whose last lease has ended.
 SELECT id, unanswered, at_most_once
@@ -138,10 +161,10 @@ SELECT (SELECT count(*) FROM fetch_queue WHERE state = 'running' AND run_at > no
            AS oldest_seconds;
 
 -- name: queue_conservation
--- Accepted, finished and pending fetches in one snapshot; counting the pending ones reads the whole queue.
+-- Accepted, finished and pending fetches in one snapshot, however many there are: the queue counts itself.
 SELECT coalesce(sum(fetches) FILTER (WHERE name = 'accepted'), 0)::bigint AS accepted,
-       coalesce(sum(fetches) FILTER (WHERE name <> 'accepted'), 0)::bigint AS finished,
-       (SELECT count(*) FROM fetch_queue) AS pending
+       coalesce(sum(fetches) FILTER (WHERE name NOT IN ('accepted', 'enqueued', 'dequeued')), 0)::bigint AS finished,
+       coalesce(sum(CASE name WHEN 'enqueued' THEN fetches WHEN 'dequeued' THEN -fetches END), 0)::bigint AS pending
 FROM fetch_counts;
 
 -- name: queue_now

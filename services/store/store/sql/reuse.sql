@@ -77,7 +77,8 @@ SET leader_id = nullif(given.head_id, queue.id),
     run_at = coalesce($3::timestamptz, now())
         + make_interval(secs => CASE WHEN given.head_id = queue.id THEN 0 ELSE queue.timeout_seconds + $2::real END)
 FROM given
-WHERE queue.id = given.id;
+WHERE queue.id = given.id
+RETURNING queue.host;
 
 -- name: followers_promote
 -- At most $1 fetches whose wait for a leader is over. While that leader is about to be given out, now or after a wait of its own,
@@ -108,9 +109,9 @@ WITH due AS (
                  ELSE coalesce(headed.starts_at, $3::timestamptz, now()) + make_interval(secs => queue.timeout_seconds + $2::real) END
     FROM headed
     WHERE queue.id = headed.id
-    RETURNING queue.leader_id
+    RETURNING queue.leader_id, queue.host
 )
-SELECT count(*) AS waited, count(*) FILTER (WHERE leader_id IS NULL) AS promoted
+SELECT count(*) AS waited, array_agg(host) FILTER (WHERE leader_id IS NULL) AS promoted
 FROM moved;
 
 -- name: finished_leaders_insert

@@ -109,9 +109,11 @@ CREATE INDEX fetch_queue_slots ON fetch_queue (run_at) INCLUDE (holds_slot) WHER
 CREATE INDEX fetch_queue_of_host ON fetch_queue (host, run_at, id);
 CREATE INDEX fetch_queue_expiring ON fetch_queue (expires_at, id) WHERE expires_at IS NOT NULL;
 
--- rank_at is a queued fetch's place in its host's line: when it was due, earlier by a step for each level of priority. So who waits moves
--- ahead of all who come later, whatever their priority. Of a train only the last fetch holds a slot.
-CREATE INDEX fetch_queue_line ON fetch_queue (host, rank_at, run_at, id) WHERE leader_id IS NULL;
+-- rank_at is a fetch's place in its host's line: when it was due first, earlier by a step for each level of priority, so that who waits
+-- moves ahead of all who come later, whatever their priority. What is due later is not in line yet. Of a train only the last fetch
+-- holds a slot.
+CREATE INDEX fetch_queue_line ON fetch_queue (host, rank_at, id) WHERE leader_id IS NULL AND waiting = 'queue';
+CREATE INDEX fetch_queue_later ON fetch_queue (host, run_at, id) WHERE leader_id IS NULL AND waiting <> 'queue';
 
 -- Fetches with one coalesce_key ask for the same, and accept a response of some age: those with a leader_id wait for that one.
 CREATE INDEX fetch_queue_leaders ON fetch_queue (coalesce_key, id) WHERE coalesce_key IS NOT NULL AND leader_id IS NULL;

@@ -48,7 +48,8 @@ ALTER TABLE fetch_queue
     ADD CONSTRAINT fetch_queue_priority_is_known CHECK (priority BETWEEN 0 AND 9);
 
 CREATE INDEX fetch_queue_of_host ON fetch_queue (host, run_at, id);
-CREATE INDEX fetch_queue_line ON fetch_queue (host, rank_at, run_at, id) WHERE leader_id IS NULL;
+CREATE INDEX fetch_queue_line ON fetch_queue (host, rank_at, id) WHERE leader_id IS NULL AND waiting = 'queue';
+CREATE INDEX fetch_queue_later ON fetch_queue (host, run_at, id) WHERE leader_id IS NULL AND waiting <> 'queue';
 CREATE INDEX fetch_queue_expiring ON fetch_queue (expires_at, id) WHERE expires_at IS NOT NULL;
 CREATE INDEX fetch_queue_slots ON fetch_queue (run_at) INCLUDE (holds_slot) WHERE state = 'running';
 DROP INDEX fetch_queue_leased;

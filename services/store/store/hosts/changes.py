@@ -1,0 +1,167 @@
+"""What dispatches and attempts change about a host. Pure."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from common.contracts.fetches import (
+    Budget,
+    ErrorType,
+    FetchAttempted,
+    OutcomeKind,
+    ResponseHead,
+    RobotsEvidence,
+    RobotsVerdict,
+)
+from common.contracts.hosts import HOST_LIMIT_CHARACTERS, BreakerState
+
+from store.hosts.pace import Host, Lane, PaceSettings, Recent, breaker_state, delay_ms, delay_of, lanes_out
+
+CRAWL_DELAY_LIMIT_MS = 300_000
+PAUSE_LIMIT = timedelta(hours=24)
+BACKOFF_FIRST_SECONDS = 1.0
+BACKOFF_LIMIT_SECONDS = 300.0
+SLOWDOWNS_LIMIT = 10
+"""The pause after so many slowdowns is the limit; further ones are not counted."""
+SLOW_DOWN_STATUSES = frozenset({429, 503})
+UNREACHED = frozenset({ErrorType.DNS, ErrorType.CONNECT})
+VERDICTS_OF_A_FILE = frozenset({RobotsVerdict.ALLOWED, RobotsVerdict.DISALLOWED, RobotsVerdict.UNAVAILABLE})
+"""Those that tell what robots.txt asks for; without one (4xx) it asks for nothing."""
+RECENT_LIMIT = 5
+RESPONSE_WEIGHT = 0.3
+"""How much the latest attempt counts in the usual response time."""
+EXPONENT_LIMIT = 30
+
+
+def dispatched(host: Host, settings: PaceSettings, lane: Lane, *, now: datetime) -> Host:
+    """The host after one more train has left. With a delay it stays closed for that long after the train is lost, if it is."""
+    lost_at = lane.ends_at + delay_of(host, settings, now=now)
+    return replace(host, lanes=(*lanes_out(host, now=now), replace(lane, ends_at=lost_at)))
+
+
+def taken_back(host: Host, settings: PaceSettings, lanes: frozenset[tuple[UUID, int]], *, was_tried: bool, now: datetime) -> Host:
+    """The host after trains did not leave. Where a send was tried nobody knows: then a delay keeps the host closed."""
+    if was_tried and delay_ms(host, settings, now=now):
+        return host
+    return replace(host, lanes=tuple(lane for lane in host.lanes if (lane.fetch_id, lane.dispatch_seq) not in lanes))
+
+
+def wiped(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
+    """The host after the broker lost all commands. A worker may have taken one before: a delay keeps the host closed."""
+    return host if delay_ms(host, settings, now=now) else replace(host, lanes=())
+
+
+def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now: datetime) -> Host:
+    """The host after an attempt on it, or after one was snoozed: with the last of a train its lane is free, a delay later."""
+    lanes = tuple(
+        lane for lane in host.lanes if (lane.fetch_id, lane.dispatch_seq) != (attempted.id, attempted.dispatch_seq)
+    )
+    delay = delay_of(host, settings, now=now)
+    next_slot_at = max(now + delay, host.next_slot_at or now) if delay else host.next_slot_at
+    if attempted.outcome.kind is OutcomeKind.SNOOZED:
+        return replace(host, lanes=lanes, next_slot_at=next_slot_at)
+    took_ms = max(1, round((attempted.finished_at - attempted.started_at) / timedelta(milliseconds=1)))
+    usual_ms = took_ms if host.response_ms is None else round(_mean(host.response_ms, took_ms))
+    recent = (_recent(attempted), *host.recent)[:RECENT_LIMIT]
+    return replace(host, lanes=lanes, next_slot_at=next_slot_at, response_ms=min(usual_ms, 2**31 - 1), recent=recent)
+
+
+def compared(host: Host, attempted: FetchAttempted, *, paced_ms: int) -> tuple[Host, bool]:
+    """The host with its latest attempt, and whether two attempts were closer than the later one's dispatch allowed."""
+    if host.last_started_at is None or host.last_ended_at is None or attempted.started_at >= host.last_started_at:
+        latest = replace(
+            host, last_started_at=attempted.started_at, last_ended_at=attempted.finished_at, last_delay_ms=paced_ms
+        )
+        gap_starts_at = host.last_ended_at
+        return latest, gap_starts_at is not None and _is_too_early(attempted.started_at, gap_starts_at, paced_ms)
+    return host, _is_too_early(host.last_started_at, attempted.finished_at, host.last_delay_ms)
+
+
+def told_crawl_delay(host: Host, robots: RobotsEvidence) -> Host:
+    """The host with the delay that its robots.txt asks for, if this evidence tells."""
+    if robots.verdict not in VERDICTS_OF_A_FILE:
+        return host
+    asked_ms = min(round((robots.crawl_delay_seconds or 0) * 1000), CRAWL_DELAY_LIMIT_MS)
+    return replace(host, crawl_delay_ms=asked_ms if asked_ms > 0 else None)
+
+
+def answered(host: Host, attempted: FetchAttempted, *, now: datetime) -> Host:
+    """The host after a response of its own: slower when it asks for that, a step faster again when it does not.
+
+    Without `Retry-After` a pause doubles from one slowdown to the next. Attempts that were out when it was set count no more.
+    """
+    head = response_head(attempted)
+    if head is None:
+        return host
+    host = replace(host, failures=0, broken_until=None)
+    is_news = host.slowed_at is None or attempted.started_at >= host.slowed_at
+    asked = attempted.outcome.not_before
+    if head.status not in SLOW_DOWN_STATUSES and asked is None:
+        return replace(host, slowdowns=max(0, host.slowdowns - 1)) if is_news and host.slowdowns else host
+    if asked is None and not is_news:
+        return host
+    slowdowns = min(host.slowdowns + 1, SLOWDOWNS_LIMIT) if is_news else host.slowdowns
+    backoff = timedelta(seconds=_doubled(BACKOFF_FIRST_SECONDS, slowdowns - 1, BACKOFF_LIMIT_SECONDS))
+    until = min(asked, now + PAUSE_LIMIT) if asked is not None else now + backoff
+    return replace(host, slowdowns=slowdowns, slowed_at=now, paused_until=max(until, host.paused_until or until))
+
+
+def unreached(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
+    """The host after one more attempt that did not reach it; from so many in a row on it is left alone, longer each time.
+
+    While it is left alone nothing is counted: those attempts were out before.
+    """
+    if breaker_state(host, now=now) is BreakerState.OPEN:
+        return host
+    failures = host.failures + 1
+    if failures < settings.breaker_failures:
+        return replace(host, failures=failures)
+    rest_seconds = _doubled(settings.breaker_seconds, failures - settings.breaker_failures, settings.breaker_limit_seconds)
+    return replace(host, failures=failures, broken_until=now + timedelta(seconds=rest_seconds))
+
+
+def did_not_reach(attempted: FetchAttempted) -> bool:
+    """Whether no connection came about. A certificate that is wrong does not count: the host was reached."""
+    outcome = attempted.outcome
+    if outcome.error is None or outcome.evidence.received is not None:
+        return False
+    ran_out_connecting = outcome.error.type is ErrorType.TIMEOUT and outcome.evidence.exceeded is Budget.CONNECT
+    return outcome.error.type in UNREACHED or ran_out_connecting
+
+
+def response_head(attempted: FetchAttempted) -> ResponseHead | None:
+    """The response that came, also where it could not be kept."""
+    return attempted.outcome.response or attempted.outcome.evidence.received
+
+
+def host_of(url: str) -> str:
+    """The host of a canonical URL, as the glossary has it; empty for what a stranger made up and no row can hold."""
+    try:
+        host = urlsplit(url).netloc
+    except ValueError:
+        return ""
+    return host if len(host) <= HOST_LIMIT_CHARACTERS and host.isprintable() else ""
+
+
+def _mean(usual_ms: float, latest_ms: float) -> float:
+    return usual_ms + RESPONSE_WEIGHT * (latest_ms - usual_ms)
+
+
+def _doubled(first_seconds: float, times: int, limit_seconds: float) -> float:
+    return min(limit_seconds, first_seconds * 2.0 ** min(times, EXPONENT_LIMIT))
+
+
+def _is_too_early(started_at: datetime, ended_at: datetime, paced_ms: int) -> bool:
+    return paced_ms > 0 and started_at < ended_at + timedelta(milliseconds=paced_ms)
+
+
+def _recent(attempted: FetchAttempted) -> Recent:
+    outcome, head = attempted.outcome, response_head(attempted)
+    return Recent(
+        at=attempted.finished_at.isoformat(),
+        outcome=outcome.kind.value,
+        status=head.status if head is not None else None,
+        error=outcome.error.type.value if outcome.error is not None else None,
+        seconds=round((attempted.finished_at - attempted.started_at).total_seconds(), 3),
+    )
