@@ -71,7 +71,7 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     )
     breaker_limit_seconds: float = Field(default=300.0, ge=0.1, le=86_400, description="How long it is left alone at most.")
     breaker_patience_seconds: float = Field(
-        default=300.0, ge=1, le=604_800, description="How long due fetches wait for a host that cannot be reached; then they fail."
+        default=300.0, ge=1, le=604_800, description="How long due fetches wait for a host that nobody reaches; then they fail."
     )
     priority_step_seconds: float = Field(
         default=600.0, ge=0, le=86_400, description="How much waiting one level of priority is worth."
