@@ -47,6 +47,7 @@ from store.hosts.pace import (
     opens_at,
     rule_in_force,
     state_in_force,
+    token_of,
     train_fetches,
 )
 from store.hosts.waiting import waiting_at
@@ -73,7 +74,7 @@ def _attempted(
 
 
 def _lane(seconds: float, *, seq: int = 1) -> Lane:
-    return Lane(fetch_id=ID, dispatch_seq=seq, ends_at=at(seconds))
+    return Lane(token=token_of(ID, seq), ends_at=at(seconds))
 
 
 def _override(**members: Any) -> Override:
@@ -178,18 +179,18 @@ def test_a_train_is_as_long_as_its_time_allows_and_one_fetch_where_there_is_trou
 
 
 def test_a_train_takes_a_lane_until_its_last_fetch_is_answered_or_it_is_lost() -> None:
-    host = dispatched(dispatched(HOST, SETTINGS, _lane(40), now=at(0)), SETTINGS, _lane(50, seq=2), now=at(0))
+    host = dispatched(HOST, SETTINGS, [_lane(40), _lane(50, seq=2)], now=at(0))
     assert len(lanes_out(host, now=at(39))) == 2 and lanes_out(host, now=at(40)) == (_lane(50, seq=2),)
     assert ended(host, _attempted(seq=3), SETTINGS, now=at(5)).lanes == host.lanes
     freed = ended(host, _attempted(), SETTINGS, now=at(5))
     assert (freed.lanes, freed.next_slot_at) == ((_lane(50, seq=2),), None)
     assert ended(host, _attempted(kind=OutcomeKind.SNOOZED), SETTINGS, now=at(5)).lanes == freed.lanes
-    assert len(dispatched(host, SETTINGS, _lane(90, seq=3), now=at(45)).lanes) == 2, "a lost one is forgotten"
+    assert len(dispatched(host, SETTINGS, [_lane(90, seq=3)], now=at(45)).lanes) == 2, "a lost one is forgotten"
 
 
 def test_a_delay_runs_from_the_end_of_an_attempt_and_holds_a_host_whose_train_is_lost() -> None:
     host = replace(HOST, crawl_delay_ms=2000)
-    out = dispatched(host, SETTINGS, _lane(40), now=at(0))
+    out = dispatched(host, SETTINGS, [_lane(40)], now=at(0))
     assert opens_at(out, SETTINGS, now=at(1)) == at(42)
     assert ended(out, _attempted(seq=2), SETTINGS, now=at(5)).lanes == out.lanes, "another dispatch opens nothing"
     assert opens_at(ended(out, _attempted(), SETTINGS, now=at(5)), SETTINGS, now=at(5)) == at(7)
@@ -200,10 +201,10 @@ def test_a_delay_runs_from_the_end_of_an_attempt_and_holds_a_host_whose_train_is
 def test_only_a_delay_keeps_a_host_closed_after_a_send_of_unknown_fate(
     delay: int | None, was_tried: bool, is_closed: bool
 ) -> None:
-    out = dispatched(replace(HOST, crawl_delay_ms=delay), SETTINGS, _lane(40), now=at(0))
-    back = taken_back(out, SETTINGS, frozenset({(ID, 1)}), was_tried=was_tried, now=at(1))
+    out = dispatched(replace(HOST, crawl_delay_ms=delay), SETTINGS, [_lane(40)], now=at(0))
+    back = taken_back(out, SETTINGS, frozenset({token_of(ID, 1)}), was_tried=was_tried, now=at(1))
     assert bool(back.lanes) is is_closed
-    assert taken_back(out, SETTINGS, frozenset({(ID, 2)}), was_tried=False, now=at(1)).lanes
+    assert taken_back(out, SETTINGS, frozenset({token_of(ID, 2)}), was_tried=False, now=at(1)).lanes
     assert bool(wiped(out, SETTINGS, now=at(1)).lanes) is (delay is not None)
 
 
