@@ -52,7 +52,7 @@ class Tasks:
         self._slots = slots
         self._metrics = metrics
         self._draining = draining or asyncio.Event()
-        self._slowdowns = slowdowns or Slowdowns(clock=clock, metrics=metrics)
+        self._slowdowns = Slowdowns(clock=clock, metrics=metrics) if slowdowns is None else slowdowns
         self._attempts = Attempts(
             client=client,
             reporter=reporter,

@@ -145,9 +145,9 @@ class TrainRun:
             self._reporting = None
 
     def _drop_all(self, left: Sequence[PerformFetch]) -> None:
-        if self._reporting is not None:
-            self._reporting.task.cancel()
-            self._attempts.drop(self._reporting.car, reason=DropReason.STOPPING)
+        reporting = self._reporting
+        if reporting is not None and (reporting.task.cancel() or reporting.task.cancelled()):
+            self._attempts.drop(reporting.car, reason=DropReason.STOPPING)
         for car in left:
             self._attempts.drop(car, reason=DropReason.STOPPING)
 

@@ -1,14 +1,12 @@
-"""Tasks over real clients and real origins, and a stand-in for the reporter. A test file asks for `rig` by `pytest_plugins`."""
+"""Tasks over a real client, with a stand-in for the reporter that remembers, and trains for them to run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import pytest
 from common.clock import utc_now
 from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
-from common.contracts.fetches import FetchAttempted, PerformFetch, PerformFetches
+from common.contracts.fetches import FetchAttempted, OutcomeKind, PerformFetch, PerformFetches, Train
 from common.streams.publisher import Publication
 
 from fetcher.metrics import FetcherMetrics
@@ -18,18 +16,25 @@ from fetcher.tasks import Tasks
 
 
 class Published:
-    """Stands in for the reporter: remembers instead of publishing."""
+    """Stands in for the reporter: remembers instead of publishing. With a `gate`, not before that is set."""
 
     def __init__(self) -> None:
         self.publications: list[Publication] = []
+        self.gate: asyncio.Event | None = None
 
     async def report(self, publication: Publication, **_: Any) -> bool:
+        if self.gate is not None:
+            await self.gate.wait()
         self.publications.append(publication)
         return True
 
     @property
     def outcomes(self) -> list[FetchAttempted]:
         return [publication.event.data for publication in self.publications]
+
+    @property
+    def kinds(self) -> list[OutcomeKind]:
+        return [attempted.outcome.kind for attempted in self.outcomes]
 
 
 class Rig:
@@ -60,22 +65,14 @@ class Rig:
         await asyncio.to_thread(self.tasks.take_batch, message_of(*commands))
 
 
+def train_of(*commands: PerformFetch, delay_seconds: float = 0.0, seconds: float = 60.0) -> tuple[PerformFetch, ...]:
+    """The same commands as the cars of one train."""
+    train = Train(id=commands[-1].id, seconds=seconds, delay_seconds=delay_seconds)
+    return tuple(command.model_copy(update={"train": train}) for command in commands)
+
+
 def message_of(*commands: PerformFetch, type: str = FETCH_PERFORM) -> str:
     data = PerformFetches(fetches=commands)
     return Envelope[PerformFetches].wrap(
         data, type=type, source="test", subject="batch", now=utc_now(), traceparent=None
     ).model_dump_json()
-
-
-@pytest.fixture
-async def rig(make_client: Callable[..., Any]) -> AsyncIterator[Callable[..., Rig]]:
-    """Build tasks with so many slots."""
-    rigs = []
-
-    def make(*, slots: int = 8, client: Any = None, robots: Any = None) -> Rig:
-        rigs.append(Rig(client or make_client(), slots=slots, robots=robots))
-        return rigs[-1]
-
-    yield make
-    for made in rigs:
-        await made.tasks.finish(seconds=0)

@@ -12,7 +12,7 @@ from tasks_rig import message_of
 
 from fetcher.egress.budgets import Budgets
 
-pytest_plugins = ["tasks_rig"]
+pytest_plugins = ["tasks_fixtures"]
 
 Serve = Callable[..., Awaitable[str]]
 Until = Callable[..., Awaitable[Any]]
