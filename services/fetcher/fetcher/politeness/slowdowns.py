@@ -44,7 +44,10 @@ class Slowdown(Message):
 
 
 class Slowdowns:
-    """Host → until when, of HOSTS_LIMIT hosts at most. Lives on one loop; `run` is its one loop and may be left out."""
+    """Host → until when, of `hosts_limit` hosts at most: of more, what was learned first is forgotten.
+
+    Lives on one loop. `is_listening` says whether other workers are heard now.
+    """
 
     def __init__(self, *, clock: Clock, metrics: FetcherMetrics, hosts_limit: int = HOSTS_LIMIT) -> None:
         self._clock = clock
@@ -54,7 +57,9 @@ class Slowdowns:
         self._untold: asyncio.Queue[Slowdown] = asyncio.Queue(UNTOLD_LIMIT)
         self.is_listening = False
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many hosts are remembered, some of which may be open again."""
         return len(self._untils)
 
     def until(self, host: str | None) -> datetime | None:
