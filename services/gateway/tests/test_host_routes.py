@@ -95,7 +95,7 @@ async def test_a_host_is_read_as_fetches_have_it(
     assert gateway.store.asked[-1][:3] == ("PATCH", "/internal/v1/hosts/one", {"host": host})
 
 
-GARBAGE_HOSTS = ["a%20b", "a.test:0", "a.test:x", "a.test:", "u@a.test", "a.test%3Fx", "a.test%23x", "127.1", "a%00", "::1", "%5B::1", "-"]
+GARBAGE_HOSTS = ["a%20b", "a.test:0", "a.test:x", "a.test:", "u@a.test", "a.test%3Fx", "a.test%23x", "127.1", "a%00", "::1", "-"]
 
 
 @pytest.mark.parametrize("garbage", GARBAGE_HOSTS)
