@@ -34,7 +34,8 @@ def _json(view: BaseModel, *, status: int = 200) -> web.Response:
 class LittleStore:
     """What the store would answer, by fetch id, host and dead letter; and what it was asked.
 
-    `ingests_after` says how often a cancellation comes too early; `hangs_up` how many requests are cut off without an answer.
+    `ingests_after` says how often a cancellation comes too early, `cancels_with` which status contradicts its fetch; `hangs_up`
+    how many requests are cut off without an answer.
     """
 
     views: dict[UUID, str] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class LittleStore:
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     ingests_after: int = 0
+    cancels_with: int | None = None
     hangs_up: int = 0
     is_broken: bool = False
     is_without_events: bool = False
@@ -94,6 +96,8 @@ class LittleStore:
             self.ingests_after = max(0, self.ingests_after - 1)
             return web.Response(status=404)
         view = FetchView.model_validate_json(self.views[fetch_id])
+        if self.cancels_with is not None:
+            return _json(view, status=self.cancels_with)
         if view.status.is_terminal and view.status is not FetchStatus.CANCELLED:
             return _json(view, status=409)
         view = view.model_copy(update={"status": FetchStatus.CANCELLED, "finished_at": view.finished_at or utc_now()})

@@ -1,6 +1,8 @@
 """Hosts over REST: pages that fit together, names read as fetches have them, changes that reach the store as they were sent."""
 
+import base64
 import hashlib
+import json
 from typing import Any
 
 import httpx2
@@ -57,9 +59,15 @@ async def test_a_cursor_fits_only_the_list_it_came_from(client: httpx2.AsyncClie
     assert_problem(await client.get("/v1/dead-letters", params={"cursor": cursor}), 400, "cursor-mismatch")
 
 
-# The last ones are base64 of: [], ["hosts?state=", 7], the same with NUL, with an empty position, and of nested lists.
-GARBAGE = ["", "x", "a.test", "%00", "é", "W10", "WyJob3N0cz9zdGF0ZT0iLCA3XQ", "WyJob3N0cz9zdGF0ZT0iLCAiXHUwMDAwIl0",
-           "WyJob3N0cz9zdGF0ZT0iLCAiIl0", "W1tb" * 5000]
+def _encoded(document: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
+
+
+LIST = "hosts?state="
+GARBAGE = [
+    "", "x", "a.test", "%00", "é", "W1tb" * 5000, f"!{_encoded([LIST, 'a.test'])}",
+    *map(_encoded, ([], {}, "a", [LIST], [LIST, 7], [LIST, "\0"], [LIST, ""], [LIST, "ü"], [LIST, "a" * 1001], [LIST, "a", "b"])),
+]
 
 
 @pytest.mark.parametrize("cursor", GARBAGE, ids=[text[:30] for text in GARBAGE])
@@ -103,6 +111,12 @@ async def test_what_is_no_host_is_said_to_be_none(client: httpx2.AsyncClient, ga
     for answer in (await client.get(f"/v1/hosts/{garbage}"), await client.patch(f"/v1/hosts/{garbage}", json={"state": "open"})):
         assert "not a host" in assert_problem(answer, 404, "not-found")["detail"]
     assert gateway.store.asked == []
+
+
+async def test_a_link_is_spelled_as_a_path_may_be(client: httpx2.AsyncClient, hosts: dict[str, HostView]) -> None:
+    """RFC 3986 section 3.3: colons may stand there, brackets may not."""
+    links = [item["links"]["self"] for item in (await client.get("/v1/hosts?limit=3")).json()["items"]]
+    assert links == ["/v1/hosts/%5B2001:db8::1%5D:8080", "/v1/hosts/a.test", "/v1/hosts/a.test:8080"]
 
 
 async def test_a_host_is_unknown_until_it_is_asked_for_or_changed(client: httpx2.AsyncClient, gateway: Any) -> None:
