@@ -65,7 +65,7 @@ def _encoded(document: object) -> str:
 
 LIST = "hosts?state="
 GARBAGE = [
-    "", "x", "a.test", "%00", "é", "W1tb" * 5000, f"!{_encoded([LIST, 'a.test'])}",
+    "", "x", "a.test", "%00", "é", "W1tb" * 5000, f"!!!!{_encoded([LIST, 'a.test'])}",
     *map(_encoded, ([], {}, "a", [LIST], [LIST, 7], [LIST, "\0"], [LIST, ""], [LIST, "ü"], [LIST, "a" * 1001], [LIST, "a", "b"])),
 ]
 
