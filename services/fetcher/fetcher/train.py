@@ -58,6 +58,7 @@ class TrainRun:
         self._now = now
         self._host = host_of(cars[0].request.url)
         self._pace = Pace(self._host, delay_seconds=self._train.delay_seconds, now=now)
+        self._answered_by: str | None = None
         self._started_at: float | None = None
         self._reporting: _Reporting | None = None
 
@@ -107,6 +108,8 @@ class TrainRun:
         until = self._slowdowns.until(self._host)
         if until is not None:
             return Halt(reason=SnoozeReason.SLOWDOWN, not_before=until)
+        if self._slowdowns.until(self._answered_by) is not None:  # where the next car is likely to be redirected too
+            return Halt(reason=SnoozeReason.SLOWDOWN)
         if self._started_at is None:  # the first car: all that follows is about those behind it
             return None
         starts_at = max(self._now(), self._pace.opens_at)
@@ -122,6 +125,7 @@ class TrainRun:
         if outcome.kind is OutcomeKind.SNOOZED:
             return Halt(reason=SnoozeReason.CRAWL_DELAY, not_before=outcome.not_before)
         head = outcome.response or outcome.evidence.received
+        self._answered_by = host_of(head.final_url) if head is not None else None
         if outcome.not_before is not None or (head is not None and head.status in SLOWDOWN_STATUSES):
             own = outcome.not_before if _answering_host(outcome) == self._host else None
             return Halt(reason=SnoozeReason.SLOWDOWN, not_before=own or self._slowdowns.until(self._host))
