@@ -90,7 +90,10 @@ class TrainRun:
     async def _attempt(self, car: PerformFetch) -> Finished:
         if self._started_at is None:
             self._started_at = self._now()
-        return await self._attempts.perform(car, pace=self._pace)
+        finished = await self._attempts.perform(car, pace=self._pace)
+        if self._host is not None:  # the gap that the store looks at begins where the attempt ended, whoever was asked last
+            self._pace.exchanged(self._host)
+        return finished
 
     async def _wait_for_turn(self, car: PerformFetch) -> Halt | None:
         """Wait until the host's pace lets this car start; at once why it must not, when that is known or comes to be known."""
