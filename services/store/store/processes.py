@@ -107,7 +107,9 @@ async def _open_parts(settings: StoreSettings) -> AsyncIterator[Parts]:
     broker = connect_redis(settings.broker_url.get_secret_value())
     try:
         async with open_pool(settings.database_url.get_secret_value(), size=settings.database_pool_size) as pool:
-            yield Parts(settings=settings, pool=pool, events=events, broker=broker, metrics=StoreMetrics())
+            metrics = StoreMetrics()
+            metrics.show_limits(settings.limits, rounds=settings.dispatch_rounds)
+            yield Parts(settings=settings, pool=pool, events=events, broker=broker, metrics=metrics)
     finally:
         await events.aclose()
         await broker.aclose()

@@ -22,7 +22,8 @@ WHERE id = ANY($1::bigint[]);
 -- Park a message with its bytes; a second delivery of the same entry changes nothing.
 INSERT INTO dead_letters (stream, entry_id, event, body, reason, created_at)
 VALUES ($1, $2, $3, $4, $5, now())
-ON CONFLICT (stream, entry_id) DO NOTHING;
+ON CONFLICT (stream, entry_id) DO NOTHING
+RETURNING id;
 
 -- name: dead_letters_count
 -- How many messages are parked.

@@ -177,9 +177,10 @@ FOR UPDATE SKIP LOCKED;
 -- name: queue_find_banned
 -- Whatever waits on these hosts and is not out now, at most $2 fetches. Those that wait for another one end with that.
 SELECT waiting.id, waiting.host
-FROM unnest($1::text[]) WITH ORDINALITY AS given (host, place)
+FROM unnest($1::text[]) AS given (host)
 CROSS JOIN LATERAL (
-    (
+    SELECT line.*
+    FROM (
         SELECT id, host
         FROM fetch_queue
         WHERE fetch_queue.host = given.host
@@ -189,9 +190,10 @@ CROSS JOIN LATERAL (
         ORDER BY rank_at, id
         LIMIT $2::bigint
         FOR UPDATE SKIP LOCKED
-    )
+    ) AS line
     UNION ALL
-    (
+    SELECT later.*
+    FROM (
         SELECT id, host
         FROM fetch_queue
         WHERE fetch_queue.host = given.host
@@ -201,14 +203,14 @@ CROSS JOIN LATERAL (
         ORDER BY run_at, id
         LIMIT $2::bigint
         FOR UPDATE SKIP LOCKED
-    )
+    ) AS later
 ) AS waiting
 LIMIT $2::bigint;
 
 -- name: queue_find_unreached
 -- What has been due on these hosts for longer than $2 seconds and is not out now, at most $3 fetches.
 SELECT waiting.id, waiting.host, waiting.attempts
-FROM unnest($1::text[]) WITH ORDINALITY AS given (host, place)
+FROM unnest($1::text[]) AS given (host)
 CROSS JOIN LATERAL (
     SELECT id, host, attempts
     FROM fetch_queue
