@@ -117,9 +117,12 @@ async def test_a_cancelled_follower_leaves_its_leader_alone(pool: Pool) -> None:
 
 async def test_cancels_claims_and_outcomes_at_once_end_each_fetch_once(pool: Pool) -> None:
     ids = await _queue(pool, 40)
-    claimed = [fetch.command.id for fetch in await claim_each(pool, limit=20, leased_limit=20, lease=LEASE, pace=PACE, now=at(0))]
+    out = await claim_each(pool, limit=20, leased_limit=20, lease=LEASE, pace=PACE, now=at(0))
+    claimed = [fetch.command.id for fetch in out]
     results = await asyncio.gather(
-        *(_cancel(pool, fetch_id) for fetch_id in ids), *(_record(pool, fetch_id) for fetch_id in claimed), _claim(pool, seconds=1)
+        *(_cancel(pool, fetch_id) for fetch_id in ids),
+        *(_record(pool, fetch_id) for fetch_id in claimed),
+        _claim(pool, seconds=1),
     )
     statuses = [row["status"] for row in await fetch_rows(pool, "SELECT status FROM fetches")]
     assert set(statuses) <= {"cancelled", "succeeded"} and len(results) == 61

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from api_words import Caller, open_caller
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.streams.connection import connect_redis
-from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, INGESTING_HASH
 from common.streams.publisher import Publication, publish
 from ingest_bench import Bench
-from ledger_words import accept_events, attempted, accepted, fetched, wrap_attempted
+from ledger_words import accept_events, accepted, attempted, fetched, wrap_attempted
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 from store.database import Pool, fetch_rows
 
 PATH = "/internal/v1/dead-letters"
@@ -94,3 +96,39 @@ async def test_unknown_ones_and_strangers(caller: Caller) -> None:
     assert (await caller.http.get(PATH, params={"after": "x"})).status_code == 422
     assert (await caller.http.get(PATH, headers={"Authorization": ""})).status_code == 401
     assert (await caller.http.post(f"{PATH}/77/redrive", json={"actor": "o"}, headers={"Authorization": ""})).status_code == 401
+
+
+async def test_the_stores_own_user_may_put_back_and_nothing_more(
+    pool: Pool, events: Redis, events_url: str, repository: Path
+) -> None:
+    """By the access list as it is deployed."""
+    lines = (repository / "deploy/redis/events.acl").read_text(encoding="utf-8").splitlines()
+    (rules,) = [line.split()[2:] for line in lines if line.startswith("user store ")]
+    rules = [">secret" if rule.startswith("#@") else rule for rule in _rules(rules)]
+    await events.execute_command("ACL", "SETUSER", "store", "reset", *rules)
+    await events.xadd(ACCEPTED_STREAM, {"event": b"garbage"})
+    await Bench(events, pool).accept.run_once()
+    as_store = connect_redis(f"redis://store:secret@{events_url.rpartition('@')[2]}")
+    try:
+        async with open_caller(pool, as_store) as caller:
+            (letter,) = (await _page(caller)).items
+            answer = await caller.http.post(f"{PATH}/{letter.id}/redrive", json={"actor": "op"})
+            assert answer.status_code == 200, answer.text
+        assert await events.xlen(ACCEPTED_STREAM) == 2
+        for key in (INGESTING_HASH, "fetchwork:v1:stream:other"):
+            with pytest.raises(ResponseError, match="(?i)perm"):
+                await as_store.xadd(key, {"event": b"x"})
+    finally:
+        await as_store.aclose()
+        await events.execute_command("ACL", "DELUSER", "store")
+
+
+def _rules(words: list[str]) -> list[str]:
+    """A selector in parentheses is one argument."""
+    joined = list[str]()
+    for word in words:
+        if joined and joined[-1].startswith("(") and not joined[-1].endswith(")"):
+            joined[-1] += f" {word}"
+        else:
+            joined.append(word)
+    return joined

@@ -10,7 +10,7 @@ from common.contracts.hosts import BreakerState, HostChange, HostPage, HostState
 from ledger_words import PACE, accept_events, accepted, at, claim_each
 from redis.asyncio import Redis
 from store.database import Pool, fetch_rows
-from store.dispatch.claim import Lease, claim, ClaimLimits
+from store.dispatch.claim import ClaimLimits, Lease, claim
 from store.hosts import view as view_module
 from store.hosts.operate import changed
 from store.hosts.pace import Host, Override
@@ -44,7 +44,8 @@ async def test_what_is_absent_stays_and_null_takes_a_member_back(pool: Pool, eve
         view = await _change(caller, max_in_flight=None)
         assert await _override(pool) == (None, None, None, None, None, True)
         assert (view.override, view.pace.rule, view.state) == (None, PaceRule.DEFAULT, HostState.OPEN)
-        nothing = await caller.http.patch(f"{PATH}/one", params={"host": "a.test"}, json={"actor": "op", "change": {"reason": "x"}})
+        empty = {"actor": "op", "change": {"reason": "x"}}
+        nothing = await caller.http.patch(f"{PATH}/one", params={"host": "a.test"}, json=empty)
         assert nothing.status_code == 422
 
 
@@ -67,8 +68,8 @@ async def test_to_open_a_host_forgets_what_it_asked_for_and_that_it_was_lost(poo
     await accept_events(pool, accepted(1), now=None)
     await fetch_rows(
         pool,
-        "UPDATE hosts SET paused_until = now() + interval '1 hour', broken_until = now() + interval '1 hour', look_at = 'infinity',"
-        " failures = 7, slowdowns = 3, crawl_delay_ms = 2000, next_slot_at = now() - interval '1 second'",
+        "UPDATE hosts SET paused_until = now() + interval '1 hour', broken_until = now() + interval '1 hour',"
+        " look_at = 'infinity', failures = 7, slowdowns = 3, crawl_delay_ms = 2000, next_slot_at = now() - interval '1 second'",
     )
     async with open_caller(pool, events) as caller:
         before = await caller.http.get(f"{PATH}/one", params={"host": "a.test"})
