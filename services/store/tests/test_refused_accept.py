@@ -127,6 +127,24 @@ async def test_a_host_too_long_for_any_index_blocks_nothing(pool: Pool, events: 
     await _assert_nothing_hangs(events, ACCEPTED_STREAM)
 
 
+@pytest.mark.parametrize(
+    "change", [{"accepted_at": "0001-01-01T00:00:00+14:00"}, {"request": {"expires_at": "9999-12-31T23:59:59-14:00"}}]
+)
+async def test_a_time_that_no_database_knows_blocks_nothing(pool: Pool, events: Redis, change: dict[str, object]) -> None:
+    bench, odd = Bench(events, pool), accepted(1)
+    document = json.loads(odd.model_dump_json())
+    fetch = document["data"]["fetches"][0]
+    inner = change.get("request", {})
+    fetch.update({**change, "request": fetch["request"] | inner})
+    await _promise(events, odd, text=json.dumps(document))
+    await _promise(events, accepted(1))
+    await bench.accept.run_once()
+    view = await _view(pool, odd.data.fetches[0].id)
+    assert view.status is FetchStatus.FAILED and view.created_at.year > 2000
+    assert len(await fetch_rows(pool, "SELECT 1 FROM fetch_queue")) == 1
+    await _assert_nothing_hangs(events, ACCEPTED_STREAM)
+
+
 async def test_a_crash_after_the_refusal_changes_nothing(pool: Pool, events: Redis) -> None:
     """Delivered again, the event is applied as any other: what is in the ledger stays."""
     await _refuse_timeouts_of(pool, 7)
