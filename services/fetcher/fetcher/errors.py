@@ -2,6 +2,7 @@
 
 FetcherError
 ├── ExchangeFailed    a remote host or our own policy ended an exchange; `perform` turns it into an outcome
+├── AttemptSnoozed    an attempt ended before its first hop, for the host's pace; `perform` turns it into an outcome
 └── CommandRejected   a message that is not a command we know; `tasks` counts and drops it
 """
 
@@ -28,6 +29,14 @@ class ExchangeFailed(FetcherError):
         self.error = FetchError(type=type, detail=detail)
         self.exceeded = exceeded
         self.passes_at = passes_at
+
+
+class AttemptSnoozed(FetcherError):
+    """Ends an attempt that may only start at `until`. Never leaves `perform`."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until)
+        self.until = until
 
 
 class RejectionReason(StrEnum):

@@ -18,20 +18,27 @@ REFUSALS = frozenset(
     {ErrorType.REFUSED_ADDRESS, ErrorType.REFUSED_SCHEME, ErrorType.REFUSED_PORT, ErrorType.REFUSED_ROBOTS}
 )
 RETRY_AFTER_LIMIT_SECONDS = 24 * 3600
+NOT_MODIFIED = 304
 
 
 def judge_response(
-    head: ResponseHead, *, body: BodyReference | None, evidence: Evidence, now: datetime, is_idempotent: bool = True
+    head: ResponseHead,
+    *,
+    body: BodyReference | None,
+    evidence: Evidence,
+    now: datetime,
+    is_idempotent: bool = True,
+    is_postponed: bool = False,
 ) -> Outcome:
     """A response is always kept, whatever its status; some statuses say that asking again later may help.
 
-    What is not idempotent is never asked again (RFC 9110 section 9.2.2), whatever came of it.
+    So does a redirect that is to be followed later (`is_postponed`). What is not idempotent is never asked again (RFC 9110
+    section 9.2.2), whatever came of it; how long its host is to be left alone is noted all the same.
     """
-    is_retryable = is_idempotent and head.status in RETRYABLE_STATUSES
     return Outcome(
         kind=OutcomeKind.FETCHED,
-        is_retryable=is_retryable,
-        not_before=read_retry_after(head.headers, now=now) if is_retryable else None,
+        is_retryable=is_idempotent and (is_postponed or head.status in RETRYABLE_STATUSES),
+        not_before=read_retry_after(head.headers, now=now) if _may_ask_to_wait(head.status) else None,
         response=head,
         body=body,
         evidence=evidence,
@@ -72,6 +79,11 @@ def read_retry_after(headers: Iterable[tuple[str, str]], *, now: datetime) -> da
         return None
     aware = date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" and asctime dates come without a zone
     return min(max(aware, now), limit)
+
+
+def _may_ask_to_wait(status: int) -> bool:
+    """Whether Retry-After has a meaning with this status: it tells when to ask again, or when to follow a redirect."""
+    return status in RETRYABLE_STATUSES or (300 <= status < 400 and status != NOT_MODIFIED)
 
 
 def _kind_of(error: ErrorType) -> OutcomeKind:

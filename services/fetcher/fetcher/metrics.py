@@ -22,6 +22,28 @@ class DropReason(StrEnum):
     STOPPING = "stopping"
 
 
+class SnoozeReason(StrEnum):
+    """Why a command was given back to the store before its turn. The value is a metric label."""
+
+    SLOWDOWN = "slowdown"
+    """The host asked to be left alone."""
+    CRAWL_DELAY = "crawl_delay"
+    """robots.txt was asked just now, and the page must wait for longer than an attempt sleeps."""
+    DEAD_HOST = "dead_host"
+    """No connection could be made."""
+    TRAIN_OVER = "train_over"
+    LEASE_SHORT = "lease_short"
+    """Less of the lease is left than the attempt may need."""
+    STOPPING = "stopping"
+
+
+class SlowdownSource(StrEnum):
+    """Who said that a host asked to be left alone. The value is a metric label."""
+
+    OWN = "own"
+    TOLD = "told"
+
+
 class FetcherMetrics:
     """The fetcher's counters and gauges. Every label value is there from the start, so that a first event is a step from 0."""
 
@@ -39,6 +61,12 @@ class FetcherMetrics:
         self._refused = self._counter("fetchwork_egress_refused", "Attempts that the egress policy refused.", AddressVerdict)
         self._exceeded = self._counter("fetchwork_budget_exceeded", "Attempts that a limit ended.", Budget)
         self._dropped = self._counter("fetchwork_commands_dropped", "Commands that ended without an outcome.", DropReason)
+        self._snoozed = self._counter("fetchwork_snoozed", "Commands given back before their turn.", SnoozeReason)
+        self._slowdowns = Counter(
+            "fetchwork_slowdowns", "Hosts that asked to be left alone.", ["source"], registry=self.registry
+        )
+        for source in SlowdownSource:
+            self._slowdowns.labels(source)
         self._rejected = self._counter("fetchwork_commands_rejected", "Messages that are no commands.", RejectionReason)
         self.published = Counter("fetchwork_outcomes_published", "Outcomes handed to the stream.", registry=self.registry)
         self.unpublished = Counter(
@@ -67,6 +95,14 @@ class FetcherMetrics:
     def dropped(self, reason: DropReason) -> None:
         """Count one command that ends without an outcome."""
         self._dropped.labels(reason).inc()
+
+    def snoozed(self, reason: SnoozeReason) -> None:
+        """Count one command that is given back; it is no attempt."""
+        self._snoozed.labels(reason).inc()
+
+    def slowed(self, source: SlowdownSource) -> None:
+        """Count one host that is left alone from now on, or for longer than was known."""
+        self._slowdowns.labels(source).inc()
 
     def rejected(self, reason: RejectionReason) -> None:
         """Count one message that is no command."""

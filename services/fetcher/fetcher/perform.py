@@ -7,42 +7,24 @@ own faults.
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from common.clock import Clock, utc_now
-from common.contracts.fetches import (
-    Budget,
-    ErrorType,
-    Outcome,
-    PerformFetch,
-    ResponseHead,
-    RobotsEvidence,
-    RobotsVerdict,
-)
-from common.urls import Target
+from common.contracts.fetches import Budget, ErrorType, Outcome, OutcomeKind, PerformFetch, ResponseHead
 
 from fetcher.body import check_declared_length, pack_body, read_body
 from fetcher.codings import plain_name
-from fetcher.egress.client import Admit, EgressClient, Exchange
+from fetcher.egress.client import EgressClient, Exchange
 from fetcher.egress.evidence import EvidenceLog
 from fetcher.egress.headers import first_value
-from fetcher.errors import ExchangeFailed
+from fetcher.errors import AttemptSnoozed, ExchangeFailed
 from fetcher.judge import judge_failure, judge_response, judge_revalidation
+from fetcher.politeness.admission import Admission, Gate
+from fetcher.politeness.pace import Pace
+from fetcher.politeness.slowdowns import host_of
 from fetcher.text_facts import read_text_facts
 
 REPORT_MARGIN_SECONDS = 1.0
 """Kept free at the end of a lease, so that the outcome can still be published inside it."""
-QUOTE_LIMIT_CHARACTERS = 200
-
-
-class Gate(Protocol):
-    """Says whether a host's robots.txt lets a URL be fetched."""
-
-    async def check(self, target: Target, *, log: EvidenceLog) -> RobotsEvidence:
-        """The verdict and its reason. Raises ExchangeFailed when robots.txt could not be asked for at all."""
-
-    def asked_again_at(self, target: Target) -> datetime | None:
-        """When an unreachable robots.txt is asked for again, None when that is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,38 +36,81 @@ class Attempted:
     body: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Received:
+    head: ResponseHead
+    content: bytearray
+    is_revalidation: bool
+    is_postponed: bool
+
+
 async def perform(
-    command: PerformFetch, *, client: EgressClient, robots: Gate | None = None, clock: Clock = utc_now
+    command: PerformFetch,
+    *,
+    client: EgressClient,
+    robots: Gate | None = None,
+    clock: Clock = utc_now,
+    pace: Pace | None = None,
 ) -> Attempted:
-    """Make one attempt, within its own timeout and well within its lease. Without a gate robots.txt is not asked."""
+    """Make one attempt, within its own timeout and well within its lease. Without a gate robots.txt is not asked.
+
+    `pace` is that of the train, and goes on from attempt to attempt: it is kept within this one, and told of its exchanges.
+    """
     request, log = command.request, EvidenceLog()
-    admit = _admit_by(robots if request.robots == "obey" else None, log=log)
+    pace = pace or Pace(host_of(request.url))
+    gate = robots if request.robots == "obey" else None
     try:
-        try:
-            async with asyncio.timeout(_seconds_allowed(command, now=clock())):
-                async with client.exchange(request, log=log, validators=command.validators, admit=admit) as exchange:
-                    head, content = await _read(exchange, command=command, client=client, log=log)
-        except TimeoutError as error:
-            detail = "The fetch did not finish within its timeout."
-            raise ExchangeFailed(ErrorType.TIMEOUT, detail, exceeded=Budget.TOTAL) from error
+        received = await _receive(command, client=client, gate=gate, pace=pace, log=log, clock=clock)
     except ExchangeFailed as failed:
         evidence = log.failed_evidence(exceeded=failed.exceeded)
         outcome = judge_failure(
             failed.error, evidence=evidence, passes_at=failed.passes_at, is_idempotent=request.is_idempotent
         )
         return Attempted(outcome=outcome, host=log.host)
+    except AttemptSnoozed as snoozed:
+        outcome = Outcome(kind=OutcomeKind.SNOOZED, not_before=snoozed.until, evidence=log.evidence())
+        return Attempted(outcome=outcome, host=log.host)
+    finally:
+        pace.end()
     evidence = log.evidence()
-    if exchange.is_revalidation:
-        return Attempted(outcome=judge_revalidation(head, evidence=evidence), host=log.host)
-    packed = await pack_body(content)
+    if received.is_revalidation:
+        return Attempted(outcome=judge_revalidation(received.head, evidence=evidence), host=log.host)
+    packed = await pack_body(received.content)
     outcome = judge_response(
-        head,
+        received.head,
         body=packed.reference if packed else None,
         evidence=evidence,
         now=clock(),
         is_idempotent=request.is_idempotent,
+        is_postponed=received.is_postponed,
     )
     return Attempted(outcome=outcome, host=log.host, body=packed.data if packed else None)
+
+
+async def _receive(
+    command: PerformFetch, *, client: EgressClient, gate: Gate | None, pace: Pace, log: EvidenceLog, clock: Clock
+) -> _Received:
+    lease_seconds = _seconds_of_lease(command, now=clock())
+    try:
+        async with asyncio.timeout(min(command.request.timeout_seconds, lease_seconds)) as deadline:
+            ends_at = asyncio.get_running_loop().time() + lease_seconds
+            admission = Admission(
+                command, robots=gate, pace=pace, log=log, deadline=deadline, ends_at=ends_at, clock=clock
+            )
+            async with client.exchange(
+                command.request,
+                log=log,
+                validators=command.validators,
+                admit=admission.admit,
+                may_follow=admission.may_follow,
+            ) as exchange:
+                head, content = await _read(exchange, command=command, client=client, log=log)
+    except TimeoutError as error:
+        detail = "The fetch did not finish within its timeout."
+        raise ExchangeFailed(ErrorType.TIMEOUT, detail, exceeded=Budget.TOTAL) from error
+    return _Received(
+        head=head, content=content, is_revalidation=exchange.is_revalidation, is_postponed=admission.is_postponed
+    )
 
 
 async def _read(
@@ -106,29 +131,6 @@ async def _read(
     return exchange.head.model_copy(update=described), content
 
 
-def _admit_by(robots: Gate | None, *, log: EvidenceLog) -> Admit | None:
-    """What asks before each hop; None when nobody is to be asked."""
-    if robots is None:
-        log.robots = RobotsEvidence(verdict=RobotsVerdict.IGNORED)
-        return None
-
-    async def admit(target: Target) -> None:
-        log.robots = await robots.check(target, log=log)
-        if not log.robots.verdict.is_allowed:
-            raise _refused_by_robots(log.robots, again_at=robots.asked_again_at(target))
-
-    return admit
-
-
-def _refused_by_robots(evidence: RobotsEvidence, *, again_at: datetime | None) -> ExchangeFailed:
-    if evidence.verdict is RobotsVerdict.UNREACHABLE:
-        answer = f"answered {evidence.status}" if evidence.status else "could not be read"
-        detail = f"The host's robots.txt {answer}, so nothing may be fetched until it can be read."
-        return ExchangeFailed(ErrorType.REFUSED_ROBOTS, detail, passes_at=again_at)
-    line = (evidence.line or "")[:QUOTE_LIMIT_CHARACTERS]
-    return ExchangeFailed(ErrorType.REFUSED_ROBOTS, f"The host's robots.txt disallows this URL: {line}")
-
-
-def _seconds_allowed(command: PerformFetch, *, now: datetime) -> float:
+def _seconds_of_lease(command: PerformFetch, *, now: datetime) -> float:
     left = (command.lease_ends_at - now).total_seconds()
-    return min(command.request.timeout_seconds, max(left - REPORT_MARGIN_SECONDS, left / 2))
+    return max(left - REPORT_MARGIN_SECONDS, left / 2)

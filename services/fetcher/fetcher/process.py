@@ -28,6 +28,7 @@ from fetcher.metrics import FetcherMetrics
 from fetcher.politeness.robots import RobotsGate
 from fetcher.politeness.robots_metrics import RobotsMetrics
 from fetcher.politeness.robots_store import RobotsStore
+from fetcher.politeness.slowdowns import Slowdowns
 from fetcher.report import Reporter, StoreAddress, store_session
 from fetcher.settings import FetcherSettings
 from fetcher.slots import Slots
@@ -66,6 +67,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
         budgets=settings.budgets,
         proxy=settings.egress_proxy,
     )
+    slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
     loop = asyncio.get_running_loop()
     async with store_session() as session:
@@ -78,6 +80,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
         )
         reporter = Reporter(events, store=store, session=session, metrics=metrics, clock=clock)
         publishing = loop.create_task(reporter.run())
+        telling = loop.create_task(slowdowns.run(broker))
         announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
         operations = OperationsPort(
             bind=settings.metrics_bind,
@@ -96,6 +99,8 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             worker=worker,
             clock=clock,
             robots=robots,
+            slowdowns=slowdowns,
+            draining=draining,
         )
         try:
             yield Fetcher(tasks=tasks, slots=slots, metrics_port=operations.port, draining=draining)
@@ -105,6 +110,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
                 lambda: announcing,
                 robots.close,
                 client.close,
+                partial(_cancel, telling),
                 partial(_cancel, publishing),
                 partial(asyncio.to_thread, operations.close),
                 events.aclose,
@@ -162,6 +168,7 @@ class FetcherThread:
         async with open_fetcher(self._settings, worker=self.worker, clock=self._clock) as fetcher:
             self._started.set_result(fetcher)
             await fetcher.draining.wait()
+            fetcher.slots.wake()
             drain_ends_at = fetcher.loop.time() + self._settings.fetcher_drain_seconds
             # Celery threads may still wait for slots, and Celery waits for its threads: the limit holds for them too.
             fetcher.loop.call_at(drain_ends_at, fetcher.slots.close)

@@ -1,5 +1,6 @@
 """How many attempts run at once: a counted set of slots that threads wait for and the event loop gives back."""
 
+from collections.abc import Callable
 from threading import Condition
 
 
@@ -22,10 +23,13 @@ class Slots:
         """Slots that are held now."""
         return self.count - self._free
 
-    def take(self, *, timeout_seconds: float) -> bool:
-        """Take one, waiting for it if need be; False when none came in time or the slots are closed."""
+    def take(self, *, timeout_seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Take one, waiting for it if need be; False when none came in time or the slots are closed.
+
+        Does not wait when `unless` is true; it is asked anew on `wake()`.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._free > 0 or self._is_closed, timeout=timeout_seconds)
+            self._changed.wait_for(lambda: self._free > 0 or self._is_closed or unless(), timeout=timeout_seconds)
             if self._is_closed or self._free == 0:
                 return False
             self._free -= 1
@@ -35,6 +39,11 @@ class Slots:
         """Free one that was taken."""
         with self._changed:
             self._free += 1
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Have everyone who waits ask again whether to."""
+        with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:

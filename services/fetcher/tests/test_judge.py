@@ -57,9 +57,20 @@ def test_cause_that_passes_at_a_known_time_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])
-def test_response_to_what_is_not_idempotent_is_final(status: int) -> None:
+def test_response_to_what_is_not_idempotent_is_final_and_still_says_how_long_to_leave_the_host_alone(status: int) -> None:
     outcome = judge_response(_head(status, retry_after="5"), body=None, evidence=Evidence(), now=NOW, is_idempotent=False)
-    assert (outcome.kind, outcome.is_retryable, outcome.not_before) == (OutcomeKind.FETCHED, False, None)
+    assert (outcome.kind, outcome.is_retryable) == (OutcomeKind.FETCHED, False)
+    assert outcome.not_before == NOW + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_retry_after_on_a_redirect_is_noted_and_only_a_postponed_one_is_retryable(status: int) -> None:
+    head = _head(status, retry_after="5")
+    kept = judge_response(head, body=None, evidence=Evidence(), now=NOW)
+    assert (kept.is_retryable, kept.not_before) == (False, NOW + timedelta(seconds=5))  # RFC 9110 section 10.2.3
+    assert judge_response(head, body=None, evidence=Evidence(), now=NOW, is_postponed=True).is_retryable
+    once = judge_response(head, body=None, evidence=Evidence(), now=NOW, is_idempotent=False, is_postponed=True)
+    assert not once.is_retryable
 
 
 def test_revalidation_keeps_the_304_and_no_body() -> None:

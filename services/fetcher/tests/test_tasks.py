@@ -1,86 +1,22 @@
 """Batches: started as slots come free, never waited for; dropped when their lease has ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import structlog
 from aiohttp import web
-from common.clock import utc_now
-from common.contracts.catalog import FETCH_PERFORM
-from common.contracts.envelope import Envelope
-from common.contracts.fetches import ErrorType, FetchAttempted, OutcomeKind, PerformFetch, PerformFetches
-from common.streams.publisher import Publication
+from common.contracts.fetches import ErrorType, OutcomeKind
+from tasks_rig import message_of
 
 from fetcher.egress.budgets import Budgets
-from fetcher.metrics import FetcherMetrics
-from fetcher.slots import Slots
-from fetcher.tasks import Tasks
+
+pytest_plugins = ["tasks_fixtures"]
 
 Serve = Callable[..., Awaitable[str]]
 Until = Callable[..., Awaitable[Any]]
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-class Published:
-    """Stands in for the reporter: remembers instead of publishing."""
-
-    def __init__(self) -> None:
-        self.publications: list[Publication] = []
-
-    async def report(self, publication: Publication, **_: Any) -> bool:
-        self.publications.append(publication)
-        return True
-
-    @property
-    def outcomes(self) -> list[FetchAttempted]:
-        return [publication.event.data for publication in self.publications]
-
-
-class Rig:
-    """Tasks over a real client, with everything around them in reach."""
-
-    def __init__(self, client: Any, *, slots: int) -> None:
-        self.slots, self.published = Slots(slots), Published()
-        self.metrics = FetcherMetrics(self.slots)
-        reporter: Any = self.published
-        self.tasks = Tasks(
-            asyncio.get_running_loop(),
-            slots=self.slots,
-            client=client,
-            reporter=reporter,
-            metrics=self.metrics,
-            worker="w-1",
-            clock=utc_now,
-        )
-
-    def sample(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(f"fetchwork_{name}", labels)
-
-    async def take(self, *commands: PerformFetch) -> None:
-        await asyncio.to_thread(self.tasks.take_batch, _message(*commands))
-
-
-def _message(*commands: PerformFetch, type: str = FETCH_PERFORM) -> str:
-    data = PerformFetches(fetches=commands)
-    return Envelope[PerformFetches].wrap(
-        data, type=type, source="test", subject="batch", now=utc_now(), traceparent=None
-    ).model_dump_json()
-
-
-@pytest.fixture
-async def rig(make_client: Callable[..., Any]) -> AsyncIterator[Callable[..., Rig]]:
-    """Build tasks with so many slots."""
-    rigs = []
-
-    def make(*, slots: int = 8, client: Any = None) -> Rig:
-        rigs.append(Rig(client or make_client(), slots=slots))
-        return rigs[-1]
-
-    yield make
-    for made in rigs:
-        await made.tasks.finish(seconds=0)
 
 
 class Gate:
@@ -166,7 +102,7 @@ async def test_message_that_is_no_command_is_counted_and_never_quoted(message: A
 
 async def test_command_of_a_later_version_is_rejected(rig: Any, command: Any) -> None:
     it = rig()
-    it.tasks.take_batch(_message(command("http://127.0.0.1/"), type="fetch.perform.v2"))
+    it.tasks.take_batch(message_of(command("http://127.0.0.1/"), type="fetch.perform.v2"))
     assert it.sample("commands_rejected_total", reason="unknown_type") == 1
 
 
@@ -175,7 +111,7 @@ async def test_unknown_fields_of_a_newer_store_are_ignored(rig: Any, serve: Serv
         return web.Response()
 
     it = rig()
-    newer = _message(command(await serve({"/": answer}))).replace('"dispatch_seq"', '"colour":"blue","dispatch_seq"')
+    newer = message_of(command(await serve({"/": answer}))).replace('"dispatch_seq"', '"colour":"blue","dispatch_seq"')
     await asyncio.to_thread(it.tasks.take_batch, newer)
     await until(lambda: it.published.outcomes)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -20,10 +21,13 @@ from common.clock import utc_now
 from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchAttempted, PerformFetch, PerformFetches
-from common.streams.names import ATTEMPTED_STREAM, COMMAND_QUEUE, WORKER_KEY_PREFIX
+from common.streams.names import ATTEMPTED_STREAM, COMMAND_QUEUE, SLOWDOWN_CHANNEL, WORKER_KEY_PREFIX
 from fetchwork_local.ports import free_port
 from fetchwork_local.servers import embedded_redis
 from redis.asyncio import Redis
+from tasks_rig import train_of
+
+from fetcher.politeness.slowdowns import Slowdown
 
 Serve = Callable[..., Awaitable[str]]
 Until = Callable[..., Awaitable[Any]]
@@ -225,6 +229,48 @@ async def test_batches_that_wait_in_memory_go_back_to_the_queue(
     performed = len(await _attempts(events))
     assert performed % 3 == 0 and await broker.llen(COMMAND_QUEUE) == 8 - performed // 3
     assert await broker.hlen("unacked") == 0
+
+
+async def test_stop_gives_the_rest_of_a_train_back_at_once(
+    worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, until: Until
+) -> None:
+    base = await serve({"/": _hello})
+    cars = train_of(*(command(base, lease_seconds=900, robots="ignore") for _ in range(3)), delay_seconds=300, seconds=900)
+    await send(*cars)
+    await until(lambda: events.xlen(ATTEMPTED_STREAM))
+    worker.signal()
+    assert await worker.exit_code() == 0
+    attempts = [attempted for attempted, _ in await _attempts(events)]
+    assert [attempted.outcome.kind for attempted in attempts] == ["fetched", "snoozed", "snoozed"]
+    assert [attempted.id for attempted in attempts] == [car.id for car in cars]
+
+
+async def test_worker_tells_and_is_told_which_hosts_asked_to_be_left_alone(
+    worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, broker: Redis, until: Until
+) -> None:
+    async def busy(_request: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": "60"})
+
+    here, there = await serve({"/": busy}), await serve({"/": _hello})
+    heard = broker.pubsub(ignore_subscribe_messages=True)
+    await heard.subscribe(SLOWDOWN_CHANNEL)
+    told = Slowdown(host=there.removeprefix("http://"), until=utc_now() + timedelta(seconds=60))
+    await until(lambda: _two_listen(broker, told))
+    await send(command(here))
+    await until(lambda: _hears(heard, here.removeprefix("http://")))
+    await send(*train_of(command(there)))
+    [attempted] = [attempted for attempted, _ in await until(lambda: _two(events)) if attempted.outcome.kind == "snoozed"]
+    assert attempted.outcome.not_before == told.until
+    await heard.aclose()  # type: ignore[no-untyped-call]
+
+
+async def _two_listen(broker: Redis, slowdown: Slowdown) -> bool:
+    return await broker.publish(SLOWDOWN_CHANNEL, slowdown.model_dump_json()) == 2
+
+
+async def _hears(subscription: Any, host: str) -> bool:
+    message = await subscription.get_message(timeout=0.1)
+    return message is not None and host.encode() in message["data"]
 
 
 async def test_second_signal_ends_at_once(

@@ -21,7 +21,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
 from gateway.problems import install_problems
 from gateway.publish import Publisher
-from gateway.routes import fetches, health, problems
+from gateway.routes import dead_letters, fetches, health, hosts, problems
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 
@@ -38,7 +38,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
     app.state.means = means
-    for router in (fetches.router, health.router, problems.router):
+    for router in (fetches.router, hosts.router, dead_letters.router, health.router, problems.router):
         app.include_router(router)
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
@@ -88,7 +88,15 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
     )
     publishing = asyncio.create_task(publisher.run(), name="publisher")
     try:
-        yield Means(publisher=publisher, store=store, metrics=GatewayMetrics(), clock=utc_now)
+        yield Means(publisher=publisher, store=store, metrics=_metrics(settings), clock=utc_now)
     finally:
         publishing.cancel()
         await close_all(store.close, redis.aclose)
+
+
+def _metrics(settings: GatewaySettings) -> GatewayMetrics:
+    metrics = GatewayMetrics()
+    metrics.limits.labels(link="ingesting_fetches").set(settings.ingesting_limit_fetches)
+    metrics.limits.labels(link="requests").set(settings.requests_limit)
+    metrics.limits.labels(link="connections").set(settings.connections_limit)
+    return metrics

@@ -1,4 +1,4 @@
-"""Who may ask: every path under /v1 needs a known API key, before any body is read."""
+"""Who may ask: every path under /v1 needs a known API key, before any body is read. Says who asked without telling the key."""
 
 import hashlib
 import hmac
@@ -8,18 +8,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.problems import ProblemType, problem_response
 
 PROTECTED_PREFIX = "/v1/"
+ACTOR_DIGITS = 8
+"""Hexadecimal digits of the SHA-256 of a key that name it: enough to tell keys apart, useless for guessing one."""
 
 
 class Authentication:
-    """ASGI middleware that refuses requests without the key. Compares digests, in constant time."""
+    """ASGI middleware that refuses requests without the key. Compares digests, in constant time.
+
+    Leaves in the request's state who asked: `actor`, the beginning of the key's digest.
+    """
 
     def __init__(self, app: ASGIApp, *, api_key: str) -> None:
         self._app = app
         self._digest = hashlib.sha256(api_key.encode()).digest()
+        self._actor = f"key:{self._digest.hex()[:ACTOR_DIGITS]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIX) or self._is_known(scope):
+        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIX):
+            await self._app(scope, receive, send)
+            return
+        if self._is_known(scope):
+            scope.setdefault("state", {})["actor"] = self._actor
             await self._app(scope, receive, send)
             return
         detail = "Send the header `Authorization: Bearer KEY` with a key of this deployment."

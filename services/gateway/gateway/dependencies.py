@@ -33,4 +33,11 @@ async def get_means(request: Request) -> Means:
     return means
 
 
+async def get_actor(request: Request) -> str:
+    """Who asks, as operators may read it: names the API key and does not tell it."""
+    actor: str = request.state.actor
+    return actor
+
+
+UseActor = Annotated[str, Depends(get_actor)]
 UseMeans = Annotated[Means, Depends(get_means)]

@@ -1,9 +1,12 @@
 """What the public API takes and gives: strict at the door, the store's view with links on the way out."""
 
 import base64
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 
 from common.contracts.fetches import (
+    DELAY_LIMIT_SECONDS,
     IDEMPOTENT_METHODS,
     REQUEST_BODY_LIMIT_BYTES,
     BinaryBody,
@@ -15,16 +18,30 @@ from common.contracts.fetches import (
 from common.contracts.request_headers import is_denied
 from common.contracts.views import FetchView
 from common.urls import UrlRefusal, read_url
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 WITHOUT_BODY = frozenset({"GET", "HEAD"})
+EXPIRY_LIMIT_SECONDS = 60 * 24 * 3600.0
+TIME = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z")
+"""`date-time` of RFC 3339 section 5.6, which has an offset always."""
 EXAMPLES: list[JsonValue] = [
     {"url": "https://example.com/"},
     {"url": "https://example.com/prices", "headers": {"Accept": "text/html"}, "max_age_seconds": 3600},
     {"url": "https://example.com/orders", "method": "POST", "headers": {"Content-Type": "application/json"}, "body": '{"n": 1}'},
     {"url": "https://example.com/images/1", "method": "PUT", "body": {"base64": "iVBORw0KGgo="}, "retries": {"max": 3}},
+    {"url": "https://example.com/news", "priority": 9, "delay_seconds": 60},
 ]
 
 
@@ -58,6 +75,21 @@ def _read_body(given: object) -> object:
     return BinaryBody(base64=given["base64"])
 
 
+def _read_time(given: object) -> object:
+    """A time as JSON has it. Naive times are refused: nobody knows when they are."""
+    if given is None or isinstance(given, datetime):
+        return given
+    if not isinstance(given, str) or not TIME.match(given):
+        raise PydanticCustomError("time_refused", "A time is text as in RFC 3339 with its offset, such as 2026-12-24T18:00:00Z.")
+    try:
+        return datetime.fromisoformat(given.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise PydanticCustomError("time_refused", "There is no such time.") from error
+
+
+Time = Annotated[AwareDatetime | None, BeforeValidator(_read_time)]
+
+
 class RetrySubmission(RetryPolicy):
     """When to try again; unknown members are refused."""
 
@@ -78,6 +110,15 @@ class FetchSubmission(FetchRequest):
     body: Annotated[str | BinaryBody | None, BeforeValidator(_read_body)] = Field(
         default=None,
         description='Text, sent as UTF-8, or {"base64": …} for bytes; 32 KiB at most, and none with GET and HEAD.',
+    )
+    not_before: Time = Field(
+        default=None,
+        description="Earliest start, RFC 3339 with an offset, at most 30 days ahead; instead of `delay_seconds`.",
+    )
+    expires_at: Time = Field(
+        default=None,
+        description="No attempt starts from then on: a fetch that is still pending ends as `expired`. "
+        "RFC 3339 with an offset, after the earliest start and at most 60 days ahead.",
     )
     retries: RetrySubmission = Field(
         default_factory=RetrySubmission,
@@ -107,6 +148,25 @@ class FetchSubmission(FetchRequest):
             detail = f"{method} is not idempotent and is attempted at most once; leave this out or make it 0."
             raise PydanticCustomError("retries_refused", "{detail}", {"detail": detail, "member": "max"})
         return RetrySubmission(max=0, backoff_seconds=retries.backoff_seconds)
+
+
+def time_faults(submission: FetchSubmission, *, now: datetime) -> list[tuple[str, str]]:
+    """What is wrong with a submission's times at the time `now`: members, each with a sentence; empty when all is well."""
+    faults: list[tuple[str, str]] = []
+    start, expires_at = submission.not_before, submission.expires_at
+    if start is not None and submission.delay_seconds > 0:
+        faults.append(("not_before", "Give either this or `delay_seconds`, not both."))
+    elif start is not None and start > now + timedelta(seconds=DELAY_LIMIT_SECONDS):
+        faults.append(("not_before", "This is more than 30 days ahead."))
+    if expires_at is None:
+        return faults
+    if expires_at <= now:
+        faults.append(("expires_at", "This time has passed."))
+    elif expires_at <= (start or now + timedelta(seconds=submission.delay_seconds)):
+        faults.append(("expires_at", "This is not after the earliest start, so that the fetch would never be attempted."))
+    elif expires_at > now + timedelta(seconds=EXPIRY_LIMIT_SECONDS):
+        faults.append(("expires_at", "This is more than 60 days ahead."))
+    return faults
 
 
 class Links(BaseModel):

@@ -8,7 +8,7 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.metrics import GatewayMetrics
+from gateway.metrics import Gate, GatewayMetrics
 from gateway.problems import ProblemType, internal_problem, problem_response
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -47,9 +47,11 @@ class Observation:
 
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
         self._under_way += 1
+        is_over = self._under_way > self._requests_limit
+        self._metrics.note_gate(Gate.REQUESTS, is_closed=is_over)
         with self._metrics.in_progress.track_inprogress():
             try:
-                await (self._app if self._under_way <= self._requests_limit else _refuse)(scope, receive, send_and_note)
+                await (_refuse if is_over else self._app)(scope, receive, send_and_note)
             except Exception:
                 log.exception("request failed", method=method)
                 if not status:

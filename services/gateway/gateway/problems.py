@@ -21,6 +21,8 @@ from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, Store
 MEDIA_TYPE = "application/problem+json"
 KEY_MARK = "[key]"
 """What pydantic puts behind a member whose name, not its value, is at fault."""
+RULE_MARK = "Value error, "
+"""What pydantic puts before the sentence of a rule of ours."""
 
 log = structlog.get_logger()
 
@@ -37,6 +39,8 @@ class ProblemType(StrEnum):
     METHOD_NOT_ALLOWED = "method-not-allowed"
     NOT_FINISHED = "not-finished"
     NO_CONTENT = "no-content"
+    ALREADY_FINISHED = "already-finished"
+    CURSOR_MISMATCH = "cursor-mismatch"
     OVERLOADED = "overloaded"
     EVENTS_UNAVAILABLE = "events-unavailable"
     STORE_UNAVAILABLE = "store-unavailable"
@@ -79,6 +83,14 @@ REGISTRY: Mapping[ProblemType, Kind] = {
     ProblemType.NO_CONTENT: Kind(
         status=404, title="The fetch has no content", remedy="Read the fetch itself: its `status` and `error` say why."
     ),
+    ProblemType.ALREADY_FINISHED: Kind(
+        status=409, title="The fetch has already finished", remedy="Read the fetch: what came of it stays as it is."
+    ),
+    ProblemType.CURSOR_MISMATCH: Kind(
+        status=400,
+        title="The cursor does not belong to this list",
+        remedy="Start again without `cursor`, or repeat the filters that the cursor came with.",
+    ),
     ProblemType.OVERLOADED: Kind(
         status=503,
         title="More arrives than we can take in",
@@ -89,7 +101,10 @@ REGISTRY: Mapping[ProblemType, Kind] = {
         status=503, title="The fetch could not be promised", remedy="Send it again; nothing was promised.", retry_after_seconds=1
     ),
     ProblemType.STORE_UNAVAILABLE: Kind(
-        status=503, title="Fetches cannot be read right now", remedy="Ask again; accepted fetches go on.", retry_after_seconds=1
+        status=503,
+        title="The ledger cannot be asked right now",
+        remedy="Ask again; accepted fetches go on.",
+        retry_after_seconds=1,
     ),
     ProblemType.INTERNAL: Kind(status=500, title="Something went wrong on our side", remedy="Report the `trace_id`."),
 }
@@ -104,12 +119,19 @@ GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
 
 
 class Problem(Exception):
-    """Raised by a route to answer with a problem document: its type and a sentence that says what to do."""
+    """Raised by a route to answer with a problem document: its type, a sentence that says what to do, the members at fault."""
 
-    def __init__(self, type: ProblemType, detail: str) -> None:
-        super().__init__(type, detail)
+    def __init__(self, type: ProblemType, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(type, detail, errors)
         self.type = type
         self.detail = detail
+        self.errors = errors
+
+    @classmethod
+    def of_members(cls, faults: Sequence[tuple[str, str]]) -> "Problem":
+        """An invalid request: for each top-level member of its body that is at fault its name and a sentence."""
+        errors = [{"detail": detail, "pointer": _pointer(("body", member))} for member, detail in faults]
+        return cls(ProblemType.INVALID_REQUEST, _count(errors), errors)
 
 
 def problem_response(
@@ -156,7 +178,7 @@ def internal_problem(request_path: str) -> JSONResponse:
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
     problem = cast(Problem, error)
-    return problem_response(problem.type, problem.detail, instance=request.url.path)
+    return problem_response(problem.type, problem.detail, instance=request.url.path, errors=problem.errors)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
@@ -176,7 +198,8 @@ async def _on_gateway_error(request: Request, error: Exception) -> JSONResponse:
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     faults = cast(RequestValidationError, error).errors()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method == "POST" and media_type != "application/json" and not media_type.endswith("+json"):
+    is_of_body = any(fault["loc"][0] == "body" for fault in faults)
+    if is_of_body and media_type != "application/json" and not media_type.endswith("+json"):
         detail = f"The body was sent as {media_type or 'nothing'}; this API reads application/json."
         return problem_response(ProblemType.UNSUPPORTED_MEDIA_TYPE, detail[:300], instance=request.url.path)
     if any(fault["type"] == "json_invalid" for fault in faults):
@@ -184,10 +207,20 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
         detail = f"The body stops being JSON at character {position}."
         return problem_response(ProblemType.MALFORMED_JSON, detail, instance=request.url.path)
     if any(fault["loc"][0] == "path" for fault in faults):
-        return problem_response(ProblemType.NOT_FOUND, "The id in the path is not a fetch id.", instance=request.url.path)
-    errors = [{"detail": _sentence(fault), "pointer": _pointer(_location(fault))} for fault in faults]
-    detail = f"{len(errors)} member{'s' if len(errors) > 1 else ''} of the request must be corrected."
-    return problem_response(ProblemType.INVALID_REQUEST, detail, instance=request.url.path, errors=errors)
+        return problem_response(ProblemType.NOT_FOUND, "The id in the path is malformed.", instance=request.url.path)
+    errors = [_error(fault) for fault in faults]
+    return problem_response(ProblemType.INVALID_REQUEST, _count(errors), instance=request.url.path, errors=errors)
+
+
+def _count(errors: Sequence[Mapping[str, str]]) -> str:
+    return f"{len(errors)} member{'s' if len(errors) > 1 else ''} of the request must be corrected."
+
+
+def _error(fault: Mapping[str, Any]) -> dict[str, str]:
+    """A pointer leads into the body; what is wrong in the query is named as the parameter that it is."""
+    if fault["loc"][0] == "query":
+        return {"detail": _sentence(fault), "parameter": str(fault["loc"][1])}
+    return {"detail": _sentence(fault), "pointer": _pointer(_location(fault))}
 
 
 def _sentence(fault: Mapping[str, Any]) -> str:
@@ -195,7 +228,8 @@ def _sentence(fault: Mapping[str, Any]) -> str:
         return "This member is not known; remove it or check its spelling."
     if fault["type"] == "missing":
         return "This member is required." if len(fault["loc"]) > 1 else "A JSON object is required as the body."
-    return str(fault["msg"]).rstrip(".") + "."
+    sentence = str(fault["msg"]).removeprefix(RULE_MARK).rstrip(".") + "."
+    return sentence[0].upper() + sentence[1:]
 
 
 def _location(fault: Mapping[str, Any]) -> Sequence[str | int]:

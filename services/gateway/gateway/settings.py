@@ -33,4 +33,12 @@ class GatewaySettings(ServiceSettings):
 
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""
-        return [] if self.store_url else ["FETCHWORK_STORE_URL is missing: the gateway reads through the store's internal API."]
+        faults = []
+        if not self.store_url:
+            faults.append("FETCHWORK_STORE_URL is missing: the gateway reads through the store's internal API.")
+        if self.requests_limit > self.connections_limit:
+            faults.append(
+                f"FETCHWORK_REQUESTS_LIMIT is {self.requests_limit} and FETCHWORK_CONNECTIONS_LIMIT {self.connections_limit}: "
+                "each request needs a connection, so that the first could never be reached."
+            )
+        return faults

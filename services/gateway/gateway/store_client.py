@@ -1,20 +1,32 @@
-"""The store's internal API as the gateway reads it. Translates everything that can go wrong into StoreUnavailable."""
+"""The store's internal API as the gateway uses it. Translates everything that can go wrong into StoreUnavailable."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
 from common.chassis.telemetry import current_traceparent
-from common.contracts.fetches import FetchStatus
+from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
+from common.contracts.fetches import BODY_LIMIT_BYTES, FetchStatus
+from common.contracts.hosts import HostOperation, HostPage, HostState, HostView
 from common.contracts.views import FetchView
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway.errors import StoreUnavailable
 
 CONNECTIONS_LIMIT = 100
-TRIES = 2
-"""Reads are idempotent: one more try covers a pooled connection that the store closed."""
+TRIES = {"GET": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
+"""One more try covers a pooled connection that the store closed, of what may be done twice (RFC 9110 section 9.2.2).
+
+A PATCH of ours says what shall be, not what to add, so that it is idempotent too; a POST puts a message back once more.
+"""
+DOCUMENT_LIMIT_BYTES = 8 * 1024 * 1024
+CONTENT_LIMIT_BYTES = BODY_LIMIT_BYTES + 1024 * 1024
+"""What zstd makes of bytes that cannot be compressed is hardly larger than they are."""
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +39,18 @@ class StoredContent:
     body: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class StoreClient:
-    """Reads over one pooled session; `close` it at the end."""
+    """Calls over one pooled session; `close` it at the end. Every method raises StoreUnavailable, and nothing else."""
 
     def __init__(self, *, base_url: str, token: str, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
         self._session = aiohttp.ClientSession(
             base_url=base_url.rstrip("/") + "/",
             headers={"Authorization": f"Bearer {token}"},
@@ -39,43 +59,124 @@ class StoreClient:
             trust_env=False,
         )
 
+    @property
+    def timeout_seconds(self) -> float:
+        """How long one call may take."""
+        return self._timeout_seconds
+
     async def read_fetch(self, fetch_id: UUID) -> FetchView | None:
         """The fetch, or None when the ledger does not have it. Raises StoreUnavailable."""
-        status, _, body = await self._get(f"internal/v1/fetches/{fetch_id}?knows_hosts=true")
-        if status == 404:
+        answer = await self._call("GET", f"fetches/{fetch_id}", query={"knows_hosts": "true"}, answers={200, 404})
+        return None if answer.status == 404 else _read(FetchView, answer)
+
+    async def cancel_fetch(self, fetch_id: UUID) -> FetchView | None:
+        """The fetch as it is from now on: `cancelled`, or as it had ended before; None when the ledger does not have it.
+
+        Raises StoreUnavailable, also when the store leaves the fetch pending.
+        """
+        answer = await self._call("DELETE", f"fetches/{fetch_id}", answers={200, 404, 409})
+        if answer.status == 404:
             return None
-        try:
-            return FetchView.model_validate_json(body)
-        except ValidationError as error:
-            raise StoreUnavailable("the store's answer cannot be read") from error
+        view = _read(FetchView, answer)
+        if (view.status is FetchStatus.CANCELLED) is not (answer.status == 200) or not view.status.is_terminal:
+            raise StoreUnavailable(f"the store answered {answer.status} about a fetch that is {view.status}")
+        return view
 
     async def read_content(self, fetch_id: UUID) -> StoredContent | None:
         """The stored body, or None when the ledger does not have the fetch. Raises StoreUnavailable."""
-        status, headers, body = await self._get(f"internal/v1/fetches/{fetch_id}/content")
-        if status == 404:
+        path = f"fetches/{fetch_id}/content"
+        answer = await self._call("GET", path, answers={200, 204, 404}, limit_bytes=CONTENT_LIMIT_BYTES)
+        if answer.status == 404:
             return None
-        fetch_status = FetchStatus(headers["X-Fetch-Status"])
-        if status == 204:
-            return StoredContent(status=fetch_status)
-        size_bytes = int(headers["X-Content-Size-Bytes"])
-        return StoredContent(status=fetch_status, digest=headers["X-Content-Digest"], size_bytes=size_bytes, body=body)
+        try:
+            status = FetchStatus(answer.headers["X-Fetch-Status"])
+            if answer.status == 204:
+                return StoredContent(status=status)
+            size_bytes = int(answer.headers["X-Content-Size-Bytes"])
+            digest = answer.headers["X-Content-Digest"]
+        except (KeyError, ValueError) as error:
+            raise StoreUnavailable("the headers of the store's answer cannot be read") from error
+        return StoredContent(status=status, digest=digest, size_bytes=size_bytes, body=answer.body)
+
+    async def list_hosts(self, *, limit: int, after: str | None, state: HostState | None) -> HostPage:
+        """Hosts in the order of their names, from the one behind `after` on. Raises StoreUnavailable."""
+        query = {"limit": str(limit), "after": after, "state": state}
+        return _read(HostPage, await self._call("GET", "hosts", query=query, answers={200}))
+
+    async def read_host(self, host: str) -> HostView | None:
+        """The host, or None when nobody ever asked for it. Raises StoreUnavailable."""
+        answer = await self._call("GET", "hosts/one", query={"host": host}, answers={200, 404})
+        return None if answer.status == 404 else _read(HostView, answer)
+
+    async def change_host(self, host: str, operation: HostOperation) -> HostView:
+        """Change what an operator may change; members that were not set stay as they are. Raises StoreUnavailable."""
+        content = operation.model_dump_json(exclude_unset=True)
+        return _read(HostView, await self._call("PATCH", "hosts/one", query={"host": host}, content=content, answers={200}))
+
+    async def list_dead_letters(self, *, limit: int, after: str | None) -> DeadLetterPage:
+        """Parked messages, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
+        query = {"limit": str(limit), "after": after}
+        return _read(DeadLetterPage, await self._call("GET", "dead-letters", query=query, answers={200}))
+
+    async def redrive(self, dead_letter_id: int, *, actor: str) -> DeadLetterView | None:
+        """Put a parked message back into its stream; None when there is none of this id.
+
+        Raises StoreUnavailable, also while the events Redis is away; the message may be back in its stream all the same.
+        """
+        content = _Redrive(actor=actor).model_dump_json()
+        answer = await self._call("POST", f"dead-letters/{dead_letter_id}/redrive", content=content, answers={200, 404})
+        return None if answer.status == 404 else _read(DeadLetterView, answer)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
 
-    async def _get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        answers: Collection[int],
+        query: Mapping[str, str | None] | None = None,
+        content: str | None = None,
+        limit_bytes: int = DOCUMENT_LIMIT_BYTES,
+    ) -> _Answer:
+        """One of the expected answers, whole. Raises StoreUnavailable for any other, and for none."""
         traceparent = current_traceparent()
         headers = {"traceparent": traceparent} if traceparent else {}
-        for remaining in reversed(range(TRIES)):
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        url = f"internal/v1/{path}" + (f"?{urlencode(given)}" if given else "")
+        for remaining in reversed(range(TRIES[method])):
             try:
-                async with self._session.get(path, headers=headers, allow_redirects=False) as response:
-                    if response.status in (200, 204, 404):
-                        return response.status, response.headers, await response.read()
-                    raise StoreUnavailable(f"the store answered {response.status}")
+                async with self._session.request(method, url, headers=headers, data=content, allow_redirects=False) as response:
+                    if response.status not in answers:
+                        raise StoreUnavailable(f"the store answered {response.status}")
+                    return _Answer(response.status, response.headers, await _read_whole(response, limit_bytes=limit_bytes))
             except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
                 if not remaining:
                     raise StoreUnavailable(type(error).__name__) from error
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except (aiohttp.ClientError, OSError) as error:
                 raise StoreUnavailable(type(error).__name__) from error
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+class _Redrive(BaseModel):
+    actor: str
+
+
+async def _read_whole(response: aiohttp.ClientResponse, *, limit_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise StoreUnavailable(f"the store's answer has more than {limit_bytes} bytes")
+    return bytes(body)
+
+
+def _read(model: type[Document], answer: _Answer) -> Document:
+    try:
+        return model.model_validate_json(answer.body)
+    except ValidationError as error:
+        raise StoreUnavailable("the store's answer cannot be read") from error

@@ -62,7 +62,16 @@ class Parts:
     @property
     def pace(self) -> PaceSettings:
         """The pace of hosts that asked for nothing, and when they are left alone."""
-        return self.settings.pace
+        settings = self.settings
+        return PaceSettings(
+            delay_ms=settings.host_delay_ms,
+            max_in_flight=settings.host_max_in_flight,
+            train_seconds=settings.train_seconds,
+            train_fetches=settings.train_fetches,
+            breaker_failures=settings.breaker_failures,
+            breaker_seconds=settings.breaker_seconds,
+            breaker_limit_seconds=settings.breaker_limit_seconds,
+        )
 
 
 async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
@@ -231,7 +240,7 @@ def _api_server(parts: Parts, dispatcher: Dispatcher) -> uvicorn.Server:
         token=settings.store_token.get_secret_value(),
         upload_limit_bytes=settings.content_upload_limit_bytes,
         has_fetcher=lambda: dispatcher.has_fetcher,
-        pace=settings.pace,
+        pace=parts.pace,
         metrics=parts.metrics,
     )
     config = uvicorn.Config(

@@ -5,8 +5,6 @@ from common.contracts.fetches import BODY_LIMIT_BYTES
 from common.contracts.hosts import HOST_MAX_IN_FLIGHT_LIMIT
 from pydantic import Field, SecretStr
 
-from store.hosts.pace import PaceSettings
-
 
 class MigrationSettings(ProcessSettings):
     """All that `python -m store migrate` needs: the schema's owner, and no other server."""
@@ -97,19 +95,6 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     content_upload_limit_bytes: int = Field(
         default=BODY_LIMIT_BYTES + 1024 * 1024, ge=1024, description="Largest compressed body accepted at the content endpoint."
     )
-
-    @property
-    def pace(self) -> PaceSettings:
-        """The pace of hosts that asked for nothing."""
-        return PaceSettings(
-            delay_ms=self.host_delay_ms,
-            max_in_flight=self.host_max_in_flight,
-            train_seconds=self.train_seconds,
-            train_fetches=self.train_fetches,
-            breaker_failures=self.breaker_failures,
-            breaker_seconds=self.breaker_seconds,
-            breaker_limit_seconds=self.breaker_limit_seconds,
-        )
 
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""

@@ -12,7 +12,7 @@ import pytest
 from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import PerformFetches
-from common.streams.names import BROKER_MARKER, COMMAND_QUEUE, WORKER_KEY_PREFIX
+from common.streams.names import BROKER_MARKER, COMMAND_QUEUE, TRAIN_WORKER_KEY_PREFIX, WORKER_KEY_PREFIX
 from ledger_words import PACE, accept_events, accepted
 from redis.asyncio import Redis
 from store.database import Pool, fetch_rows
@@ -20,6 +20,7 @@ from store.dispatch.claim import Lease
 from store.dispatch.commands import CommandSender, create_celery_app
 from store.dispatch.dispatcher import Dispatcher, DispatchLimits
 from store.errors import BrokerUnavailable
+from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
 LIMITS = DispatchLimits(claim_fetches=20, batch_fetches=8, leased_fetches=1000, rounds=2.0, poll_seconds=0.01)
@@ -28,10 +29,10 @@ LEASE = Lease(margin_seconds=30, abandon_after_dispatches=5)
 
 @asynccontextmanager
 async def _dispatcher(
-    pool: Pool, broker: Redis, broker_url: str, limits: DispatchLimits = LIMITS
+    pool: Pool, broker: Redis, broker_url: str, limits: DispatchLimits = LIMITS, pace: PaceSettings = PACE
 ) -> AsyncIterator[Dispatcher]:
     sender = CommandSender(create_celery_app(broker_url), source="store/t")
-    yield Dispatcher(pool=pool, broker=broker, sender=sender, limits=limits, lease=LEASE, pace=PACE, metrics=StoreMetrics())
+    yield Dispatcher(pool=pool, broker=broker, sender=sender, limits=limits, lease=LEASE, pace=pace, metrics=StoreMetrics())
     sender.close()
 
 
@@ -73,6 +74,26 @@ async def test_no_more_than_two_rounds_are_out_at_once(pool: Pool, broker: Redis
         await dispatcher.run_once()
         await dispatcher.run_once()
     assert sum(len(command.data.fetches) for command in await _commands(broker)) == 6
+
+
+@pytest.mark.parametrize(("with_trains", "sizes"), [(3, [16, 16, 16]), (2, [2])])
+async def test_a_train_is_never_cut_and_only_sent_while_all_workers_know_trains(
+    pool: Pool, broker: Redis, broker_url: str, with_trains: int, sizes: list[int]
+) -> None:
+    await broker.set(f"{WORKER_KEY_PREFIX}w", 3)
+    await broker.set(f"{TRAIN_WORKER_KEY_PREFIX}w", with_trains)
+    await _queue(pool, 60)
+    await fetch_rows(pool, "UPDATE hosts SET response_ms = 100")
+    limits = replace(LIMITS, claim_fetches=50)
+    pace = PaceSettings(delay_ms=0, max_in_flight=2 if with_trains < 3 else 3, train_seconds=2)
+    async with _dispatcher(pool, broker, broker_url, limits, pace) as dispatcher:
+        await dispatcher.run_once()
+    commands = await _commands(broker)
+    assert [len(command.data.fetches) for command in commands] == sizes
+    for command in commands:
+        trains = [fetch.train.id for fetch in command.data.fetches if fetch.train is not None]
+        assert len(trains) == len(command.data.fetches)
+        assert len(set(trains)) == (1 if with_trains == 3 else 2)
 
 
 async def test_what_a_wiped_broker_lost_is_sent_again(pool: Pool, broker: Redis, broker_url: str) -> None:

@@ -53,7 +53,9 @@ KEEPALIVE_SECONDS = 2.0
 """Idle connections are kept this long: enough for the next fetch of a paced host, too short to pile up sockets."""
 
 Admit = Callable[[Target], Awaitable[None]]
-"""Asked before every hop, the first one included; raises ExchangeFailed when the hop must not be made."""
+"""Asked before every hop, the first one included, for as long as it takes; raises when the hop must not be made."""
+MayFollow = Callable[[ResponseHead], bool]
+"""Asked before a redirect is followed; when it says no, the redirect is the final response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +124,12 @@ class EgressClient:
         log: EvidenceLog,
         validators: Validators | None = None,
         admit: Admit | None = None,
+        may_follow: MayFollow | None = None,
     ) -> AsyncIterator[Exchange]:
         """Follow redirects to the final response and hold it open; every hop is judged anew and written into `log`.
 
         `validators` make the first hop conditional, unless the caller's own headers do. Raises ExchangeFailed for anything
-        that the remote side, our policy or `admit` does. Sets no deadline over all hops: its caller does.
+        that the remote side or our policy does, and what `admit` raises. Sets no deadline over all hops: its caller does.
         """
         target = _read_target(request.url, read_url(request.url), log=log)
         log.host = target.host
@@ -139,12 +142,13 @@ class EgressClient:
             try:
                 head = _read_head(response, url=hop.target.url, log=log, budgets=self.budgets)
                 following = self._next_hop(head, hop, log=log)
-                if following is None:
+                if following is None or not (may_follow is None or may_follow(head)):
                     exchange = self._open_exchange(response, head=head, log=log)
                     yield exchange if not hop.conditions else _as_revalidation(exchange)
                     return
             finally:
                 response.release()  # closes the connection unless the body was read to its end: a redirect's never is
+            log.redirects.append(Redirect(url=hop.target.url, status=head.status))
             hop = following
 
     def _next_hop(self, head: ResponseHead, hop: _Hop, *, log: EvidenceLog) -> _Hop | None:
@@ -159,7 +163,6 @@ class EgressClient:
         sending = follow(head.status, hop.sending, source=hop.target, target=target)
         if sending is None:
             return None
-        log.redirects.append(Redirect(url=hop.target.url, status=head.status))
         return _Hop(target=target, sending=sending, conditions={})
 
     async def _send(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:

@@ -69,13 +69,15 @@ class EvidenceLog:
     """All that one attempt does, hop by hop. `host` is the one asked for, None when the URL cannot be read.
 
     `received` is the response head of the running hop, from the moment that it is there. Exchanges about robots.txt are not
-    among the hops: they are written into a log of their own, and `robots` is what came of the last one.
+    among the hops: they are written into a log of their own, and `robots` is what came of the last one. `has_asked_robots` says
+    that for it the origin itself was asked, just then.
     """
 
     host: str | None = None
     hops: list[HopRecord] = field(default_factory=list)
     redirects: list[Redirect] = field(default_factory=list)
     robots: RobotsEvidence | None = None
+    has_asked_robots: bool = False
     received: ResponseHead | None = None
     wire_bytes: int = 0
     decoded_bytes: int = 0

@@ -49,10 +49,14 @@ class _Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LookedUp:
-    """How a lookup ended. `failed_hops` are of an exchange that failed, or led to where the egress policy does not go."""
+    """How a lookup ended. `failed_hops` are of an exchange that failed, or led to where the egress policy does not go.
+
+    `has_asked_origin` is False when the store's copy served.
+    """
 
     answer: KeptRobots | _Failure
     failed_hops: tuple[HopRecord, ...] = ()
+    has_asked_origin: bool = True
 
 
 class RobotsGate:
@@ -85,7 +89,7 @@ class RobotsGate:
         """What robots.txt says about a URL, for the caller to act on. `/robots.txt` itself is always allowed (section 2.2.2).
 
         Raises ExchangeFailed when the network failed or the origin itself is refused, as the page's exchange would. Hops of
-        a failed or refused exchange are appended to `log`; of others it stays untouched.
+        a failed or refused exchange are appended to `log`, and `has_asked_robots` says whether there was an exchange just now.
         """
         if urlsplit(target.url).path == "/robots.txt":
             return self._decided(RobotsEvidence(verdict=RobotsVerdict.ALLOWED))
@@ -134,6 +138,7 @@ class RobotsGate:
             self._metrics.looked_up(LookupSource.PROCESS, LookupResult.SHARED)
         looked_up = await asyncio.shield(task)
         log.hops.extend(looked_up.failed_hops)
+        log.has_asked_robots = looked_up.has_asked_origin
         return looked_up.answer
 
     def _lookup_ended(self, origin: str, task: asyncio.Task[_LookedUp]) -> None:
@@ -149,7 +154,8 @@ class RobotsGate:
         self._metrics.looked_up(LookupSource.STORE, LookupResult(stored.file.availability))
         until = min(stored.file.expires_at, now + timedelta(seconds=FRESH_SECONDS))  # whoever wrote the row
         file = stored.file.model_copy(update={"expires_at": until})
-        return _LookedUp(answer=await self._stale_instead(file, stored=stored, now=now) or await self._keep(file))
+        kept = await self._stale_instead(file, stored=stored, now=now) or await self._keep(file)
+        return _LookedUp(answer=kept, has_asked_origin=False)
 
     async def _ask(self, origin: str, *, stored: Stored, now: datetime) -> _LookedUp:
         waited = self._last_wait(origin, stored=stored)

@@ -16,7 +16,7 @@ from common.contracts.fetches import FetchRequest, PerformFetch, Train, Validato
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.fetches.freshness import validators_of
 from store.hosts.changes import dispatched, taken_back, wiped
-from store.hosts.pace import Host, Lane, PaceSettings, delay_ms, free_lanes, train_fetches
+from store.hosts.pace import Host, Lane, PaceSettings, delay_ms, free_lanes, token_of, train_fetches
 from store.hosts.rows import host_of_row, lock_hosts, settle_hosts
 from store.queries import query
 
@@ -93,7 +93,7 @@ async def release(
         [command.dispatch_seq for command in commands],
         [True] * len(tried) + [False] * len(untried),
     )
-    lanes = frozenset((command.id, command.dispatch_seq) for command in commands)
+    tokens = frozenset(token_of(command.id, command.dispatch_seq) for command in commands)
 
     async def work(connection: Connection) -> None:
         rows = await connection.fetch(RELEASE, *arguments, now)
@@ -101,7 +101,7 @@ async def release(
             return
         hosts, at = await lock_hosts(connection, {row["host"] for row in rows}, now=now)
         was_tried = {row["host"] for row in rows if row["was_tried"]}
-        after = [taken_back(host, pace, lanes, was_tried=name in was_tried, now=at) for name, host in hosts.items()]
+        after = [taken_back(host, pace, tokens, was_tried=name in was_tried, now=at) for name, host in hosts.items()]
         await settle_hosts(connection, after, pace, had_turn=False, at=at, now=now)
 
     await in_transaction(pool, work)
@@ -203,11 +203,13 @@ def _trains(rows: Sequence[asyncpg.Record], trains: int) -> list[Sequence[asyncp
 
 def _after(host: Host, trains: Sequence[Sequence[asyncpg.Record]], pace: PaceSettings, *, now: datetime) -> Host:
     """The host with its new trains on their way."""
-    for train in trains:
-        last, ends_at = train[-1], max(row["lease_ends_at"] for row in train)
-        lane = Lane(fetch_id=_uuid(last["id"]), dispatch_seq=last["dispatch_seq"], ends_at=ends_at)
-        host = dispatched(host, pace, lane, now=now)
-    return host
+    lanes = [
+        Lane(
+            token=token_of(train[-1]["id"], train[-1]["dispatch_seq"]), ends_at=max(row["lease_ends_at"] for row in train)
+        )
+        for train in trains
+    ]
+    return dispatched(host, pace, lanes, now=now) if lanes else host
 
 
 def _had_turn(names: Sequence[str], claimed: Collection[str], *, is_full: bool) -> Sequence[str]:
@@ -220,12 +222,13 @@ def _had_turn(names: Sequence[str], claimed: Collection[str], *, is_full: bool) 
 
 def _claimed(rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int) -> list[Claimed]:
     """One train as commands."""
-    train = Train(id=_uuid(rows[-1]["id"]), seconds=seconds, delay_seconds=delay_ms / 1000)
+    ids = [_uuid(row["id"]) for row in rows]
+    train = Train(id=ids[-1], seconds=seconds, delay_seconds=delay_ms / 1000)
     claimed = []
-    for row in rows:
+    for fetch_id, row in zip(ids, rows, strict=True):
         request = FetchRequest.model_validate_json(row["request"])
         command = PerformFetch(
-            id=_uuid(row["id"]),
+            id=fetch_id,
             dispatch_seq=row["dispatch_seq"],
             lease_ends_at=row["lease_ends_at"],
             traceparent=row["traceparent"],

@@ -1,9 +1,9 @@
 """What dispatches and attempts change about a host. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from common.contracts.fetches import (
     Budget,
@@ -16,7 +16,7 @@ from common.contracts.fetches import (
 )
 from common.contracts.hosts import HOST_LIMIT_CHARACTERS, BreakerState
 
-from store.hosts.pace import Host, Lane, PaceSettings, Recent, breaker_state, delay_ms, delay_of, lanes_out
+from store.hosts.pace import Host, Lane, PaceSettings, Recent, breaker_state, delay_ms, delay_of, lanes_out, token_of
 
 CRAWL_DELAY_LIMIT_MS = 300_000
 PAUSE_LIMIT = timedelta(hours=24)
@@ -34,17 +34,18 @@ RESPONSE_WEIGHT = 0.3
 EXPONENT_LIMIT = 30
 
 
-def dispatched(host: Host, settings: PaceSettings, lane: Lane, *, now: datetime) -> Host:
-    """The host after one more train has left. With a delay it stays closed for that long after the train is lost, if it is."""
-    lost_at = lane.ends_at + delay_of(host, settings, now=now)
-    return replace(host, lanes=(*lanes_out(host, now=now), replace(lane, ends_at=lost_at)))
+def dispatched(host: Host, settings: PaceSettings, lanes: Sequence[Lane], *, now: datetime) -> Host:
+    """The host after trains have left. With a delay it stays closed for that long after one is lost, if it is."""
+    delay = delay_of(host, settings, now=now)
+    new = [Lane(token=lane.token, ends_at=lane.ends_at + delay) for lane in lanes]
+    return replace(host, lanes=(*lanes_out(host, now=now), *new))
 
 
-def taken_back(host: Host, settings: PaceSettings, lanes: frozenset[tuple[UUID, int]], *, was_tried: bool, now: datetime) -> Host:
+def taken_back(host: Host, settings: PaceSettings, tokens: frozenset[str], *, was_tried: bool, now: datetime) -> Host:
     """The host after trains did not leave. Where a send was tried nobody knows: then a delay keeps the host closed."""
     if was_tried and delay_ms(host, settings, now=now):
         return host
-    return replace(host, lanes=tuple(lane for lane in host.lanes if (lane.fetch_id, lane.dispatch_seq) not in lanes))
+    return replace(host, lanes=tuple(lane for lane in host.lanes if lane.token not in tokens))
 
 
 def wiped(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
@@ -54,9 +55,8 @@ def wiped(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
 
 def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now: datetime) -> Host:
     """The host after an attempt on it, or after one was snoozed: with the last of a train its lane is free, a delay later."""
-    lanes = tuple(
-        lane for lane in host.lanes if (lane.fetch_id, lane.dispatch_seq) != (attempted.id, attempted.dispatch_seq)
-    )
+    token = token_of(attempted.id, attempted.dispatch_seq)
+    lanes = tuple(lane for lane in host.lanes if lane.token != token)
     delay = delay_of(host, settings, now=now)
     next_slot_at = max(now + delay, host.next_slot_at or now) if delay else host.next_slot_at
     if attempted.outcome.kind is OutcomeKind.SNOOZED:

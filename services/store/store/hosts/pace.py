@@ -26,11 +26,15 @@ class PaceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """A train that is out: its last fetch, the dispatch of that, and when it is lost if nobody answers."""
+    """A train that is out: the token of its last fetch's dispatch, and when it is lost if nobody answers."""
 
-    fetch_id: UUID
-    dispatch_seq: int
+    token: str
     ends_at: datetime
+
+
+def token_of(fetch_id: UUID, dispatch_seq: int) -> str:
+    """What names a dispatch."""
+    return f"{fetch_id}/{dispatch_seq}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

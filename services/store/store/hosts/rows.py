@@ -4,7 +4,6 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from uuid import UUID
 
 import asyncpg
 from common.contracts.hosts import HostState
@@ -53,7 +52,7 @@ async def settle_hosts(
             host.host,
             host.crawl_delay_ms,
             host.next_slot_at,
-            json.dumps([[str(lane.fetch_id), lane.dispatch_seq, lane.ends_at.isoformat()] for lane in host.lanes]),
+            json.dumps([[lane.token, lane.ends_at.isoformat()] for lane in host.lanes]),
             host.paused_until,
             host.slowed_at,
             host.slowdowns,
@@ -79,8 +78,7 @@ def host_of_row(row: asyncpg.Record) -> Host:
         crawl_delay_ms=row["crawl_delay_ms"],
         next_slot_at=row["next_slot_at"],
         lanes=tuple(
-            Lane(fetch_id=UUID(fetch_id), dispatch_seq=dispatch_seq, ends_at=datetime.fromisoformat(ends_at))
-            for fetch_id, dispatch_seq, ends_at in json.loads(row["lanes"])
+            Lane(token=token, ends_at=datetime.fromisoformat(ends_at)) for token, ends_at in json.loads(row["lanes"])
         ),
         paused_until=row["paused_until"],
         slowed_at=row["slowed_at"],

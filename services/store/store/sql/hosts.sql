@@ -112,7 +112,7 @@ SELECT queued.host,
        coalesce(hosts.look_at > greatest(
            coalesce($3::timestamptz, now()), hosts.next_slot_at, hosts.paused_until, hosts.broken_until, hosts.override_until,
            (SELECT min(run_at) FROM fetch_queue WHERE fetch_queue.host = queued.host AND leader_id IS NULL),
-           (SELECT max((lane ->> 2)::timestamptz) FROM jsonb_array_elements(hosts.lanes) AS lane)
+           (SELECT max((lane ->> 1)::timestamptz) FROM jsonb_array_elements(hosts.lanes) AS lane)
        ), true) AS is_overlooked
 FROM queued
 LEFT JOIN hosts ON hosts.host = queued.host

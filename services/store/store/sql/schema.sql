@@ -121,7 +121,7 @@ CREATE INDEX fetch_queue_followers ON fetch_queue (leader_id, id) WHERE leader_i
 CREATE INDEX fetch_queue_followers_due ON fetch_queue (run_at, id) WHERE leader_id IS NOT NULL;
 
 -- The pace of each host that was ever asked for. look_at is when the claim looks at it next, a promise not to be late: infinity while
--- nothing is queued. lanes are the trains that are out: the last fetch of each, its dispatch, and when it is lost.
+-- nothing is queued. lanes are the trains that are out: the dispatch of the last fetch of each, and when it is lost.
 CREATE TABLE hosts (
     host                   text        NOT NULL,
     look_at                timestamptz NOT NULL,

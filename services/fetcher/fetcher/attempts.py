@@ -1,0 +1,191 @@
+"""One command in, one outcome out: perform it, count and log what came of it, publish that.
+
+Decides nothing about order or time: `tasks` and `train` do. Never raises for what one attempt does.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from common.chassis.telemetry import Attributes, current_traceparent, span
+from common.clock import Clock
+from common.contracts.catalog import FETCH_ATTEMPTED
+from common.contracts.envelope import Envelope
+from common.contracts.fetches import (
+    BodyReference,
+    ErrorType,
+    FetchAttempted,
+    FetchError,
+    Outcome,
+    OutcomeKind,
+    PerformFetch,
+)
+from common.streams.publisher import Publication
+from opentelemetry.trace import SpanKind
+
+from fetcher.egress.client import EgressClient
+from fetcher.judge import judge_failure
+from fetcher.metrics import DropReason, FetcherMetrics, SnoozeReason
+from fetcher.perform import Attempted, perform
+from fetcher.politeness.admission import Gate
+from fetcher.politeness.pace import Pace
+from fetcher.politeness.slowdowns import Slowdowns, host_of
+from fetcher.report import Reporter
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """An outcome that waits to be published, inside the lease of its command."""
+
+    outcome: Outcome
+    publication: Publication
+    reference: BodyReference | None
+    until: datetime
+
+
+class Attempts:
+    """What `tasks` and `train` do with one command. Lives on the loop; any number may run at once."""
+
+    def __init__(
+        self,
+        *,
+        client: EgressClient,
+        reporter: Reporter,
+        metrics: FetcherMetrics,
+        slowdowns: Slowdowns,
+        worker: str,
+        clock: Clock,
+        robots: Gate | None = None,
+    ) -> None:
+        self._client = client
+        self._reporter = reporter
+        self._metrics = metrics
+        self._slowdowns = slowdowns
+        self._worker = worker
+        self._clock = clock
+        self._robots = robots
+
+    async def perform(self, command: PerformFetch, *, pace: Pace | None = None) -> Finished:
+        """Make the attempt. What its host asks for is known to `slowdowns` before this returns."""
+        with _span_of(command):
+            started_at = self._clock()
+            attempted = await self._perform(command, pace=pace)
+            self._slowdowns.learn(attempted.outcome)
+            if attempted.outcome.kind is OutcomeKind.SNOOZED:
+                return self._give_back(command, attempted, SnoozeReason.CRAWL_DELAY, started_at=started_at)
+            finished = self._attempted(command, attempted.outcome, started_at=started_at)
+            self._metrics.attempted(attempted.outcome)
+            _log_attempt(finished, host=attempted.host, method=command.request.method)
+            return self._finished(command, attempted, finished)
+
+    def snooze(self, command: PerformFetch, reason: SnoozeReason, *, not_before: datetime | None = None) -> Finished:
+        """Give the command back unattempted. `not_before` is until when its host asked to be left alone, if it did."""
+        with _span_of(command):
+            outcome = Outcome(kind=OutcomeKind.SNOOZED, not_before=not_before)
+            attempted = Attempted(outcome=outcome, host=host_of(command.request.url))
+            return self._give_back(command, attempted, reason, started_at=None)
+
+    async def report(self, finished: Finished) -> None:
+        """Return when the outcome is published, or given up because its lease has ended."""
+        try:
+            await self._reporter.report(finished.publication, reference=finished.reference, until=finished.until)
+        except Exception:
+            log.exception("attempt not reported", fetch_id=finished.publication.event.subject)
+
+    def is_void(self, command: PerformFetch) -> bool:
+        """Whether its lease has ended: another worker may have the fetch, and this one must drop it."""
+        return self._clock() >= command.lease_ends_at
+
+    def seconds_of_lease(self, command: PerformFetch) -> float:
+        """How much of the lease is left; negative when it has ended."""
+        return (command.lease_ends_at - self._clock()).total_seconds()
+
+    def drop(self, command: PerformFetch, *, reason: DropReason) -> None:
+        """End a command without an outcome; its lease recovers it."""
+        self._metrics.dropped(reason)
+        log.warning("command dropped", reason=reason, fetch_id=str(command.id), dispatch_seq=command.dispatch_seq)
+
+    async def _perform(self, command: PerformFetch, *, pace: Pace | None) -> Attempted:
+        try:
+            return await perform(command, client=self._client, robots=self._robots, clock=self._clock, pace=pace)
+        except Exception:
+            log.exception("attempt broke", fetch_id=str(command.id), dispatch_seq=command.dispatch_seq)
+            error = FetchError(type=ErrorType.INTERNAL, detail="The fetcher failed; this is not the host's fault.")
+            return Attempted(outcome=judge_failure(error, is_idempotent=command.request.is_idempotent))
+
+    def _give_back(
+        self, command: PerformFetch, attempted: Attempted, reason: SnoozeReason, *, started_at: datetime | None
+    ) -> Finished:
+        finished = self._attempted(command, attempted.outcome, started_at=started_at)
+        self._metrics.snoozed(reason)
+        log.info(
+            "fetch snoozed",
+            fetch_id=str(command.id),
+            dispatch_seq=command.dispatch_seq,
+            host=attempted.host,
+            reason=reason,
+            not_before=attempted.outcome.not_before.isoformat() if attempted.outcome.not_before else None,
+        )
+        return self._finished(command, attempted, finished)
+
+    def _attempted(self, command: PerformFetch, outcome: Outcome, *, started_at: datetime | None) -> FetchAttempted:
+        now = self._clock()
+        return FetchAttempted(
+            id=command.id,
+            dispatch_seq=command.dispatch_seq,
+            worker=self._worker,
+            started_at=started_at or now,
+            finished_at=now,
+            outcome=outcome,
+        )
+
+    def _finished(self, command: PerformFetch, attempted: Attempted, finished: FetchAttempted) -> Finished:
+        event = Envelope[FetchAttempted].wrap(
+            finished,
+            type=FETCH_ATTEMPTED,
+            source=f"fetcher/{self._worker}",
+            subject=str(command.id),
+            now=finished.finished_at,
+            traceparent=current_traceparent(),
+        )
+        return Finished(
+            outcome=attempted.outcome,
+            publication=Publication(event=event, body=attempted.body),
+            reference=attempted.outcome.body,
+            until=command.lease_ends_at,
+        )
+
+
+def _span_of(command: PerformFetch) -> AbstractContextManager[object]:
+    attributes: Attributes = {"fetchwork.fetch_id": str(command.id), "fetchwork.dispatch_seq": command.dispatch_seq}
+    return span("fetch.perform", kind=SpanKind.CONSUMER, traceparent=command.traceparent, attributes=attributes)
+
+
+def _log_attempt(attempted: FetchAttempted, *, host: str | None, method: str) -> None:
+    """The one canonical line of an attempt. The URL's path and query stay out of it; host and id are enough to find it."""
+    outcome, evidence = attempted.outcome, attempted.outcome.evidence
+    log.info(
+        "attempt finished",
+        fetch_id=str(attempted.id),
+        dispatch_seq=attempted.dispatch_seq,
+        host=host,
+        method=method,
+        outcome=outcome.kind,
+        is_retryable=outcome.is_retryable,
+        error=outcome.error.type if outcome.error else None,
+        exceeded=evidence.exceeded,
+        status=outcome.response.status if outcome.response else None,
+        verdict=evidence.hops[-1].verdict if evidence.hops else None,
+        robots=evidence.robots.verdict if evidence.robots else None,
+        hops=len(evidence.hops),
+        wire_bytes=evidence.wire_bytes,
+        decoded_bytes=evidence.decoded_bytes,
+        dns_seconds=round(evidence.dns_seconds, 6),
+        connect_seconds=round(evidence.connect_seconds, 6),
+        first_byte_seconds=round(evidence.first_byte_seconds, 6),
+        body_seconds=round(evidence.body_seconds, 6),
+        total_seconds=round(evidence.total_seconds, 6),
+    )

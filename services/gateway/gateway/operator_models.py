@@ -1,0 +1,110 @@
+"""What operators send and are shown: hosts and their overrides, and messages that could not be applied."""
+
+from typing import Annotated, Self
+from urllib.parse import quote
+
+from common.contracts.dead_letters import DeadLetterView
+from common.contracts.hosts import HostChange, HostState, HostView
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+CHANGE_EXAMPLES: list[JsonValue] = [
+    {"state": "paused", "reason": "their maintenance window", "expires_in_seconds": 3600},
+    {"delay_ms": 2000, "max_in_flight": 1},
+    {"state": "open", "delay_ms": None},
+]
+HOST_EXAMPLES: list[JsonValue] = [
+    {
+        "host": "example.com",
+        "state": "paused",
+        "pace": {"rule": "robots", "delay_ms": 1000, "max_in_flight": 1},
+        "backlog": 12,
+        "in_flight": 0,
+        "counted_up_to": 1000,
+        "crawl_delay_seconds": 1.0,
+        "override": {
+            "state": "paused", "reason": "their maintenance window", "actor": "key:0a1b2c3d", "expires_at": "2026-12-24T18:00:00Z"
+        },
+        "links": {"self": "/v1/hosts/example.com"},
+    }
+]
+DEAD_LETTER_EXAMPLES: list[JsonValue] = [
+    {
+        "id": 7,
+        "stream": "fetchwork:fetch.attempted",
+        "entry_id": "1732400000000-0",
+        "reason": "ValidationError",
+        "created_at": "2026-12-24T18:00:00Z",
+        "size_bytes": 512,
+        "text": "{\"specversion\": \"1.0\"}",
+        "links": {"redrive": "/v1/dead-letters/7/redrive"},
+    }
+]
+
+
+class HostChangeSubmission(HostChange):
+    """The body of `PATCH /v1/hosts/{host}`, a merge patch (RFC 7396): absent stays, `null` takes an override back.
+
+    Unknown members are refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": CHANGE_EXAMPLES})
+
+    # Strictness would refuse the very text that JSON has for an enumeration.
+    state: Annotated[HostState, Field(strict=False)] | None = Field(
+        default=None, description="`paused` and `banned` last until `open` or the expiry."
+    )
+    reason: Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = Field(
+        default=None, description="Why, for whoever looks next: one line."
+    )
+
+
+class HostLinks(BaseModel):
+    """Where to go from a host."""
+
+    self_: str = Field(alias="self", serialization_alias="self")
+
+
+class HostDocument(HostView):
+    """One host, as the public API shows it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": HOST_EXAMPLES})
+
+    links: HostLinks
+
+    @classmethod
+    def of(cls, view: HostView) -> Self:
+        """The document of a view."""
+        return cls(**dict(view), links=HostLinks(self=f"/v1/hosts/{quote(view.host, safe=':')}"))
+
+
+class HostPageDocument(BaseModel):
+    """Hosts in the order of their names. `next_cursor` is null on the last page."""
+
+    items: list[HostDocument]
+    next_cursor: str | None = None
+
+
+class DeadLetterLinks(BaseModel):
+    """Where to go from a dead letter."""
+
+    redrive: str
+
+
+class DeadLetterDocument(DeadLetterView):
+    """One parked message, as the public API shows it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": DEAD_LETTER_EXAMPLES})
+
+    links: DeadLetterLinks
+
+    @classmethod
+    def of(cls, view: DeadLetterView) -> Self:
+        """The document of a view."""
+        return cls(**dict(view), links=DeadLetterLinks(redrive=f"/v1/dead-letters/{view.id}/redrive"))
+
+
+class DeadLetterPageDocument(BaseModel):
+    """Parked messages, the newest first. `next_cursor` is null on the last page."""
+
+    items: list[DeadLetterDocument]
+    next_cursor: str | None = None

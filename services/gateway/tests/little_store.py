@@ -1,0 +1,147 @@
+"""The store's internal API, played by a small real server over what a test puts into it.
+
+The store's side of that API is held to the same answers in services/store/tests/.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+from common.clock import utc_now
+from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
+from common.contracts.fetches import FetchStatus
+from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
+from common.contracts.views import FetchView
+from pydantic import BaseModel
+
+TOKEN = "a-token-of-services"
+
+
+def host_view(host: str, *, state: HostState = HostState.OPEN) -> HostView:
+    """A host that nothing is known about but its name and state."""
+    pace = PaceView(rule=PaceRule.DEFAULT, delay_ms=0, max_in_flight=4)
+    return HostView(host=host, state=state, pace=pace, backlog=0, in_flight=0, counted_up_to=1000)
+
+
+def _json(view: BaseModel, *, status: int = 200) -> web.Response:
+    return web.Response(text=view.model_dump_json(), content_type="application/json", status=status)
+
+
+@dataclass
+class LittleStore:
+    """What the store would answer, by fetch id, host and dead letter; and what it was asked.
+
+    `ingests_after` says how often a cancellation comes too early, `cancels_with` which status contradicts its fetch; `hangs_up`
+    how many requests are cut off without an answer.
+    """
+
+    views: dict[UUID, str] = field(default_factory=dict)
+    contents: dict[UUID, tuple[dict[str, str], bytes | None]] = field(default_factory=dict)
+    hosts: dict[str, HostView] = field(default_factory=dict)
+    dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
+    asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+    ingests_after: int = 0
+    cancels_with: int | None = None
+    hangs_up: int = 0
+    is_broken: bool = False
+    is_without_events: bool = False
+
+    def clear(self) -> None:
+        """Forget everything, and answer again."""
+        self.__dict__.update(LittleStore().__dict__)
+
+    def application(self) -> web.Application:
+        """The routes of the internal API, behind the token."""
+        app = web.Application(middlewares=[self._guard])
+        app.add_routes(
+            [
+                web.get("/internal/v1/fetches/{id}", self.get_fetch),
+                web.delete("/internal/v1/fetches/{id}", self.cancel_fetch),
+                web.get("/internal/v1/fetches/{id}/content", self.get_content),
+                web.get("/internal/v1/hosts", self.list_hosts),
+                web.get("/internal/v1/hosts/one", self.get_host),
+                web.patch("/internal/v1/hosts/one", self.change_host),
+                web.get("/internal/v1/dead-letters", self.list_dead_letters),
+                web.post("/internal/v1/dead-letters/{id}/redrive", self.redrive),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        sent = await request.read()
+        self.asked.append((request.method, request.path, dict(request.query), json.loads(sent) if sent else None))
+        if self.hangs_up:
+            self.hangs_up -= 1
+            assert request.transport is not None
+            request.transport.abort()
+        if self.is_broken or request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return web.Response(status=503)
+        return await handler(request)
+
+    async def get_fetch(self, request: web.Request) -> web.Response:
+        """The view of a fetch."""
+        view = self.views.get(UUID(request.match_info["id"]))
+        return web.Response(text=view, content_type="application/json") if view else web.Response(status=404)
+
+    async def cancel_fetch(self, request: web.Request) -> web.Response:
+        """The view of a fetch that is cancelled from now on, or as it had ended."""
+        fetch_id = UUID(request.match_info["id"])
+        if self.ingests_after or fetch_id not in self.views:
+            self.ingests_after = max(0, self.ingests_after - 1)
+            return web.Response(status=404)
+        view = FetchView.model_validate_json(self.views[fetch_id])
+        if self.cancels_with is not None:
+            return _json(view, status=self.cancels_with)
+        if view.status.is_terminal and view.status is not FetchStatus.CANCELLED:
+            return _json(view, status=409)
+        view = view.model_copy(update={"status": FetchStatus.CANCELLED, "finished_at": view.finished_at or utc_now()})
+        self.views[fetch_id] = view.model_dump_json()
+        return _json(view)
+
+    async def get_content(self, request: web.Request) -> web.Response:
+        """The stored body of a fetch."""
+        found = self.contents.get(UUID(request.match_info["id"]))
+        if found is None:
+            return web.Response(status=404)
+        headers, body = found
+        return web.Response(status=204, headers=headers) if body is None else web.Response(body=body, headers=headers)
+
+    async def list_hosts(self, request: web.Request) -> web.Response:
+        """A page of hosts in the order of their names."""
+        limit, after, state = int(request.query["limit"]), request.query.get("after", ""), request.query.get("state")
+        names = sorted(name for name, view in self.hosts.items() if name > after and state in (None, view.state))
+        page = [self.hosts[name] for name in names[:limit]]
+        return _json(HostPage(items=page, next_cursor=page[-1].host if len(names) > limit else None))
+
+    async def get_host(self, request: web.Request) -> web.Response:
+        """One host that somebody asked for."""
+        view = self.hosts.get(request.query["host"])
+        return _json(view) if view else web.Response(status=404)
+
+    async def change_host(self, request: web.Request) -> web.Response:
+        """One host, which is made when it is not there; of the change only the state is played."""
+        host, change = request.query["host"], (await request.json())["change"]
+        view = self.hosts.get(host) or host_view(host)
+        self.hosts[host] = view.model_copy(update={"state": HostState(change.get("state") or view.state)})
+        return _json(self.hosts[host])
+
+    async def list_dead_letters(self, request: web.Request) -> web.Response:
+        """A page of dead letters, the newest first."""
+        limit, after = int(request.query["limit"]), int(request.query.get("after", 2**62))
+        ids = sorted((number for number in self.dead_letters if number < after), reverse=True)
+        page = [self.dead_letters[number] for number in ids[:limit]]
+        return _json(DeadLetterPage(items=page, next_cursor=str(page[-1].id) if len(ids) > limit else None))
+
+    async def redrive(self, request: web.Request) -> web.Response:
+        """A dead letter that was put back just now."""
+        number = int(request.match_info["id"])
+        if self.is_without_events or number not in self.dead_letters:
+            return web.Response(status=503 if self.is_without_events else 404)
+        self.dead_letters[number] = self.dead_letters[number].model_copy(update={"redriven_at": utc_now()})
+        return _json(self.dead_letters[number])

@@ -1,0 +1,115 @@
+"""Calls to the store: what may be done twice is tried twice, and whatever goes wrong has one name."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from common.clock import utc_now
+from common.contracts.dead_letters import DeadLetterView
+from common.contracts.fetches import FetchStatus
+from common.contracts.hosts import HostChange, HostOperation, HostState
+from common.contracts.views import FetchView
+from common.ids import new_fetch_id
+from gateway.errors import StoreUnavailable
+from gateway.store_client import DOCUMENT_LIMIT_BYTES, StoreClient
+from little_store import TOKEN, host_view
+
+ID = new_fetch_id()
+OPERATION = HostOperation(actor="a", change=HostChange(state=HostState.PAUSED))
+Call = Callable[[StoreClient], Awaitable[object]]
+IDEMPOTENT: dict[str, Call] = {
+    "read_fetch": lambda store: store.read_fetch(ID),
+    "cancel_fetch": lambda store: store.cancel_fetch(ID),
+    "read_content": lambda store: store.read_content(ID),
+    "list_hosts": lambda store: store.list_hosts(limit=5, after=None, state=None),
+    "read_host": lambda store: store.read_host("a.test"),
+    "change_host": lambda store: store.change_host("a.test", OPERATION),
+    "list_dead_letters": lambda store: store.list_dead_letters(limit=5, after=None),
+}
+EVERY: dict[str, Call] = IDEMPOTENT | {"redrive": lambda store: store.redrive(1, actor="a")}
+
+
+@pytest.fixture
+async def store(gateway: Any) -> AsyncIterator[StoreClient]:
+    """A client without open connections, over a store that has one of everything."""
+    view = FetchView(id=ID, url="http://a.test/", status=FetchStatus.QUEUED, created_at=utc_now())
+    gateway.store.views[ID] = view.model_dump_json()
+    gateway.store.contents[ID] = ({"X-Fetch-Status": "queued"}, None)
+    gateway.store.hosts["a.test"] = host_view("a.test")
+    gateway.store.dead_letters[1] = DeadLetterView(
+        id=1, stream="s", entry_id="1-0", reason="r", created_at=utc_now(), size_bytes=2, text="{}"
+    )
+    client = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
+    yield client
+    await client.close()
+
+
+@pytest.mark.parametrize("name", IDEMPOTENT)
+async def test_what_may_be_done_twice_survives_one_lost_connection_and_not_two(
+    gateway: Any, store: StoreClient, name: str
+) -> None:
+    gateway.store.hangs_up = lost = 1 if name == "change_host" else 2  # aiohttp repeats a GET and a DELETE by itself
+    assert await IDEMPOTENT[name](store) is not None
+    assert len(gateway.store.asked) == lost + 1
+    gateway.store.hangs_up = 9
+    with pytest.raises(StoreUnavailable):
+        await IDEMPOTENT[name](store)
+
+
+@pytest.mark.parametrize(
+    ("answered", "status"), [(200, "queued"), (200, "succeeded"), (409, "running"), (409, "cancelled")]
+)
+async def test_a_cancellation_that_contradicts_itself_is_none(
+    gateway: Any, store: StoreClient, answered: int, status: str
+) -> None:
+    view = FetchView(id=ID, url="http://a.test/", status=FetchStatus(status), created_at=utc_now())
+    gateway.store.views[ID] = view.model_dump_json()
+    gateway.store.cancels_with = answered
+    with pytest.raises(StoreUnavailable, match=status):
+        await store.cancel_fetch(ID)
+
+
+async def test_a_message_is_put_back_once(gateway: Any, store: StoreClient) -> None:
+    gateway.store.hangs_up = 1
+    with pytest.raises(StoreUnavailable):
+        await store.redrive(1, actor="a")
+    assert len(gateway.store.asked) == 1
+    assert await store.redrive(1, actor="a") is not None
+
+
+@pytest.mark.parametrize("name", EVERY)
+async def test_a_refusal_has_the_same_name_as_no_answer(gateway: Any, store: StoreClient, name: str) -> None:
+    gateway.store.is_broken = True
+    with pytest.raises(StoreUnavailable, match="503"):
+        await EVERY[name](store)
+    away = StoreClient(base_url="http://127.0.0.1:1", token=TOKEN, timeout_seconds=1)
+    with pytest.raises(StoreUnavailable):
+        await EVERY[name](away)
+    await away.close()
+
+
+async def test_the_store_learns_that_hosts_are_known(gateway: Any, store: StoreClient) -> None:
+    await store.read_fetch(ID)
+    assert gateway.store.asked == [("GET", f"/internal/v1/fetches/{ID}", {"knows_hosts": "true"}, None)]
+
+
+async def test_an_answer_over_the_limit_is_not_read(gateway: Any, store: StoreClient) -> None:
+    fitting = gateway.store.views[ID]
+    gateway.store.views[ID] = fitting + " " * (DOCUMENT_LIMIT_BYTES - len(fitting))
+    assert await store.read_fetch(ID) is not None
+    gateway.store.views[ID] += " "
+    with pytest.raises(StoreUnavailable, match="more than"):
+        await store.read_fetch(ID)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Fetch-Status": "odd"}, {"X-Fetch-Status": "succeeded", "X-Content-Size-Bytes": "x"}])
+async def test_headers_that_cannot_be_read_have_the_same_name(gateway: Any, store: StoreClient, headers: dict[str, str]) -> None:
+    gateway.store.contents[ID] = (headers, b"x")
+    with pytest.raises(StoreUnavailable, match="headers"):
+        await store.read_content(ID)
+
+
+async def test_a_document_that_cannot_be_read_has_the_same_name(gateway: Any, store: StoreClient) -> None:
+    gateway.store.views[ID] = "{}"
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        await store.read_fetch(ID)
