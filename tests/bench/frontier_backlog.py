@@ -19,6 +19,7 @@ WITH made AS (
            $4, $4
     FROM unnest($1::text[], $2::integer[]) AS given (host, size)
     CROSS JOIN LATERAL generate_series(1, size) AS n
+    ORDER BY hashtext(n || host)
     RETURNING id, host, (request ->> 'priority')::smallint AS priority
 )
 INSERT INTO fetch_queue (id, host, run_at, rank_at, priority, waiting, timeout_seconds)
@@ -60,7 +61,7 @@ def large_hosts(sizes: Mapping[str, int]) -> frozenset[str]:
 
 
 async def fill(url: str, sizes: Mapping[str, int], *, now: datetime, priority_step_seconds: float) -> None:
-    """All fetches due at `now`, each with a priority of its own, and the statistics that autovacuum would have gathered."""
+    """All fetches due at `now`, in no order of hosts, each with a priority; and the statistics that autovacuum would gather."""
     template = FetchRequest(url="http://a.test/").model_dump_json()
     connection = await asyncpg.connect(url, timeout=10)
     try:

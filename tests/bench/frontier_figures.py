@@ -9,8 +9,8 @@ from frontier_world import SECOND, Made, World
 
 LEARNING_ATTEMPTS = 5
 """The first on a host, of which nothing is known yet."""
-TAIL_SHARE = 0.2
-"""The last on a host, when its lanes run dry."""
+TAIL_SHARE = 0.5
+"""The last on a host: trains that are out when its line ends may leave lanes dry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

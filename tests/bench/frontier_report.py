@@ -27,9 +27,10 @@ simulated clock, with simulated workers and hosts. Command:
 
     {command}
 
-Backlogs are skewed: one hot host has a tenth, the others follow Zipf's law. Of the hosts a tenth ask for a `Crawl-delay` of
-0.25 to 2 s; of those with few fetches a fiftieth say 429 with `Retry-After` now and then, and a hundredth cannot be reached.
-{slots:,} slots; {lanes} attempts at once on a host without a delay.
+Fetches lie in the tables in no order of hosts. Backlogs are skewed: one hot host has a tenth, the others follow Zipf's law. Of
+the hosts a tenth ask for a `Crawl-delay` of 0.25 to 2 s; of those with few fetches a fiftieth say 429 with `Retry-After` now
+and then, and a hundredth cannot be reached. {slots:,} slots; {lanes} attempts at once
+on a host without a delay.
 
 ![Claim cost by backlog, and the wait for the first attempt](frontier.svg)
 """
@@ -48,7 +49,8 @@ WAITS = """
 Simulated seconds until the first attempt on a host, of the hosts that had one. Violations are counted by the simulator from
 its own log of starts and ends (gaps shorter than the pace, more than {lanes} at once, given out during a pause), and by
 `record`. Both are as promised: *unknowing* attempts were given out before their host's `Crawl-delay` was recorded; those *in
-transit* began in a pause, but were out when it came, the last of them so long after.
+transit* began in a pause, but were out when it came, the last of them so long after (simulated workers do not tell each other
+of pauses, as real ones do).
 
 | backlog | hosts | hosts tried | wait median | p99 | max | max, not hot | violations | by `record` | unknowing | in transit |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
