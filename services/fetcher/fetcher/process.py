@@ -60,13 +60,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     metrics = FetcherMetrics(slots)
     events = connect_redis(settings.events_url.get_secret_value())
     broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
-    client = EgressClient(
-        settings.target_policy,
-        user_agent=settings.user_agent,
-        contact=settings.contact or None,
-        budgets=settings.budgets,
-        proxy=settings.egress_proxy,
-    )
+    client = _open_client(settings)
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
     loop = asyncio.get_running_loop()
@@ -116,6 +110,16 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
                 events.aclose,
                 broker.aclose,
             )
+
+
+def _open_client(settings: FetcherSettings) -> EgressClient:
+    return EgressClient(
+        settings.target_policy,
+        user_agent=settings.user_agent,
+        contact=settings.contact or None,
+        budgets=settings.budgets,
+        proxy=settings.egress_proxy,
+    )
 
 
 class FetcherThread:

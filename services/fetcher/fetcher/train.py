@@ -58,6 +58,7 @@ class TrainRun:
         self._now = now
         self._host = host_of(cars[0].request.url)
         self._pace = Pace(self._host, delay_seconds=self._train.delay_seconds, now=now)
+        self._answered_by: str | None = None
         self._started_at: float | None = None
         self._reporting: _Reporting | None = None
 
@@ -89,7 +90,10 @@ class TrainRun:
     async def _attempt(self, car: PerformFetch) -> Finished:
         if self._started_at is None:
             self._started_at = self._now()
-        return await self._attempts.perform(car, pace=self._pace)
+        finished = await self._attempts.perform(car, pace=self._pace)
+        if self._host is not None:  # the gap that the store looks at begins where the attempt ended, whoever was asked last
+            self._pace.exchanged(self._host)
+        return finished
 
     async def _wait_for_turn(self, car: PerformFetch) -> Halt | None:
         """Wait until the host's pace lets this car start; at once why it must not, when that is known or comes to be known."""
@@ -107,6 +111,8 @@ class TrainRun:
         until = self._slowdowns.until(self._host)
         if until is not None:
             return Halt(reason=SnoozeReason.SLOWDOWN, not_before=until)
+        if self._slowdowns.until(self._answered_by) is not None:  # where the next car is likely to be redirected too
+            return Halt(reason=SnoozeReason.SLOWDOWN)
         if self._started_at is None:  # the first car: all that follows is about those behind it
             return None
         starts_at = max(self._now(), self._pace.opens_at)
@@ -122,6 +128,7 @@ class TrainRun:
         if outcome.kind is OutcomeKind.SNOOZED:
             return Halt(reason=SnoozeReason.CRAWL_DELAY, not_before=outcome.not_before)
         head = outcome.response or outcome.evidence.received
+        self._answered_by = host_of(head.final_url) if head is not None else None
         if outcome.not_before is not None or (head is not None and head.status in SLOWDOWN_STATUSES):
             own = outcome.not_before if _answering_host(outcome) == self._host else None
             return Halt(reason=SnoozeReason.SLOWDOWN, not_before=own or self._slowdowns.until(self._host))

@@ -235,6 +235,16 @@ async def test_workers_share_a_file_through_the_store(make_gate, site, store, un
     assert site.visits == 1 and count(other, "store", "found") == 1
 
 
+async def test_log_says_whether_the_origin_was_asked_just_now(make_gate, site, store, until) -> None:
+    gate, other = await make_gate(), await make_gate()
+    asked, recalled, shared = EvidenceLog(), EvidenceLog(), EvidenceLog()
+    await gate.check(site.at("/a"), log=asked)
+    await gate.check(site.at("/a"), log=recalled)
+    await until(lambda: store.files)
+    await other.check(site.at("/a"), log=shared)
+    assert (asked.has_asked_robots, recalled.has_asked_robots, shared.has_asked_robots) == (True, False, False)
+
+
 async def test_stored_file_is_trusted_for_a_day_at_most(make_gate, site, store, moment) -> None:
     store.files[site.base] = stored(
         site.base,

@@ -169,6 +169,22 @@ async def test_told_slowdown_stops_a_train_between_its_cars(rig, base, origin, c
     assert origin.paths == ["/0"] and it.sample("slowdowns_total", source="told") == 1
 
 
+async def test_told_slowdown_of_the_host_behind_a_redirect_stops_a_train_too(
+    rig, base, origin, command, serve, until: Until
+) -> None:
+    async def away(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": f"{base}/there"})
+
+    it, here = rig(), await serve({"/{path:.*}": away}, address="127.0.0.2")
+    await it.take(*train_of(*_cars(command, here, 3), delay_seconds=0.4))
+    await until(lambda: it.published.publications)
+    told = Slowdown(host=base.removeprefix("http://"), until=utc_now() + timedelta(seconds=50))
+    it.slowdowns.hear(told.model_dump_json().encode())
+    await until(lambda: it.published.kinds == [FETCHED, SNOOZED, SNOOZED])
+    assert [attempted.outcome.not_before for attempted in it.published.outcomes] == [None] * 3  # its own host asked nothing
+    assert origin.paths == ["/there"]
+
+
 async def test_train_goes_no_longer_than_it_may(rig, base, origin, command, until: Until) -> None:
     it = rig()
     await it.take(*train_of(*_cars(command, base, 3), delay_seconds=20, seconds=10))

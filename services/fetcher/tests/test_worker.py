@@ -245,6 +245,20 @@ async def test_stop_gives_the_rest_of_a_train_back_at_once(
     assert [attempted.id for attempted in attempts] == [car.id for car in cars]
 
 
+async def test_stop_gives_a_train_back_that_waits_for_a_slot(
+    worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, until: Until
+) -> None:
+    gate = Gate()
+    base = await serve({"/": gate.answer})
+    await send(*(command(base) for _ in range(4)), *train_of(command(base), command(base)))
+    await until(lambda: gate.waiting == 4)
+    worker.signal()
+    attempts = await until(lambda: _two(events))
+    assert [attempted.outcome.kind for attempted, _ in attempts] == ["snoozed", "snoozed"]
+    gate.open.set()
+    assert await worker.exit_code() == 0
+
+
 async def test_worker_tells_and_is_told_which_hosts_asked_to_be_left_alone(
     worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, broker: Redis, until: Until
 ) -> None:

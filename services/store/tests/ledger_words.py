@@ -87,9 +87,21 @@ async def take_in(connection: Connection, *events: Envelope[FetchesAccepted], no
     return await accept(connection, events, source="store/t", coalesce_wait_seconds=30, priority_step_seconds=600, now=now)
 
 
-async def accept_events(pool: Pool, *events: Envelope[FetchesAccepted], now: datetime | None) -> Accepted:
-    """The first door in a transaction of its own."""
-    return await in_transaction(pool, lambda connection: take_in(connection, *events, now=now))
+MEET = "UPDATE hosts SET last_started_at = '2025-01-01', last_ended_at = '2025-01-01' WHERE last_ended_at IS NULL"
+
+
+async def accept_events(
+    pool: Pool, *events: Envelope[FetchesAccepted], now: datetime | None, are_known: bool = True
+) -> Accepted:
+    """The first door in a transaction of its own. Their hosts have been asked before, so that they need not be met first."""
+
+    async def work(connection: Connection) -> Accepted:
+        taken = await take_in(connection, *events, now=now)
+        if are_known:
+            await connection.execute(MEET)
+        return taken
+
+    return await in_transaction(pool, work)
 
 
 async def claim_each(

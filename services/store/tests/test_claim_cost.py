@@ -27,7 +27,11 @@ INSERT INTO fetch_queue (id, host, run_at, waiting, timeout_seconds)
 SELECT id, host, now() - interval '1 minute' * random(), 'queue', 30
 FROM made
 """
-FILL_HOSTS = "INSERT INTO hosts (host, look_at) SELECT DISTINCT host, now() - interval '1 second' FROM fetch_queue"
+FILL_HOSTS = """
+INSERT INTO hosts (host, look_at, last_ended_at)
+SELECT DISTINCT host, now() - interval '1 second', now() - interval '1 hour'
+FROM fetch_queue
+"""
 
 
 async def fill(pool: Pool, *, rows: int, hosts: int, on_one_host: int = 0) -> None:

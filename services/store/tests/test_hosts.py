@@ -9,7 +9,7 @@ import pytest
 from common.contracts.fetches import Evidence, Outcome, RobotsEvidence, RobotsVerdict
 from common.contracts.views import Waiting, WaitingReason
 from common.ids import new_fetch_id
-from ledger_words import accept_events, accepted, at, attempted, claim_each, failed, fetched
+from ledger_words import MEET, accept_events, accepted, at, attempted, claim_each, failed, fetched
 from store.database import Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Claimed, Lease, end_leases, next_look_seconds, release
 from store.fetches.read import read_fetch
@@ -254,6 +254,7 @@ async def test_an_earlier_store_works_beside_this_one(pool: Pool) -> None:
         await fetch_rows(pool, EARLIER_ACCEPT, fetch_id)
     assert len(await fetch_rows(pool, EARLIER_CLAIM, 3)) == 3
     await HostKeeper(pool=pool, retention_seconds=3600, metrics=StoreMetrics()).run_once()
+    await fetch_rows(pool, MEET)
     (claimed, _) = await claim_each(pool, limit=9, leased_limit=9, lease=LEASE, pace=FREE, now=None)
     await fetch_rows(pool, "UPDATE fetch_queue SET run_at = now() WHERE id <> $1", claimed.command.id)
     assert len(await fetch_rows(pool, EARLIER_CLAIM, 9)) == 4

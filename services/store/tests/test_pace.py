@@ -53,7 +53,7 @@ from store.hosts.pace import (
 from store.hosts.waiting import waiting_at
 
 SETTINGS = PaceSettings(delay_ms=0, max_in_flight=4)
-HOST = Host(host="a.test")
+HOST = Host(host="a.test", last_started_at=at(-99), last_ended_at=at(-99))
 ID = new_fetch_id()
 
 
@@ -151,6 +151,13 @@ def test_when_a_host_opens_and_what_waits_for_it(
     assert opens_at(host, SETTINGS, now=at(5)) == at(opens)
     assert free_lanes(host, SETTINGS, now=at(5)) == lanes
     assert waiting_at(host, SETTINGS, now=at(5)) == waiting
+
+
+def test_a_host_that_nobody_has_met_gets_one_attempt_first() -> None:
+    new = Host(host="a.test")
+    assert free_lanes(new, SETTINGS, now=at(0)) == 1
+    met, _ = compared(new, _attempted(), paced_ms=0)
+    assert free_lanes(met, SETTINGS, now=at(1)) == 4
 
 
 def test_an_operator_lets_through_until_the_override_ends() -> None:

@@ -70,8 +70,8 @@ async def test_the_trains_of_a_host_take_turns_at_its_line_and_the_last_of_each_
     for train in trains:
         assert {fetch.command.train for fetch in train} == {train[0].command.train}
         told = train[0].command.train
-        assert told is not None and (told.id, told.seconds, told.delay_seconds) == (train[-1].command.id, 2, 0)
-        assert {fetch.command.lease_ends_at for fetch in train} == {at(2 + 30 + 10 + 2)}
+        assert told is not None and (told.id, told.seconds, told.delay_seconds) == (train[-1].command.id, 3, 0)
+        assert {fetch.command.lease_ends_at for fetch in train} == {at(2 + 30 + 10 + 3)}
     rows = await fetch_rows(pool, "SELECT id FROM fetch_queue WHERE state = 'running' AND holds_slot")
     assert {row["id"] for row in rows} == {train[-1].command.id for train in trains}
 
@@ -226,6 +226,6 @@ async def test_a_lost_train_is_given_out_again_when_its_leases_end(pool: Pool) -
     await _known(pool)
     await _queue(pool, 10, seconds=1)
     trains = await _claim(pool, seconds=2)
-    assert await _running(pool, at(43)) == 10 and await _claim(pool, seconds=43) == []
-    again = await _claim(pool, seconds=44)
+    assert await _running(pool, at(44)) == 10 and await _claim(pool, seconds=44) == []
+    again = await _claim(pool, seconds=45)
     assert sorted(map(str, _ids(sum(again, [])))) == sorted(map(str, _ids(sum(trains, []))))

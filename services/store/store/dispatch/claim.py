@@ -26,6 +26,8 @@ CLAIM = query("queue_claim")
 RELEASE = query("queue_release")
 END_LEASES = query("queue_end_leases")
 NOW = query("queue_now")
+TRAIN_SLACK = 1.5
+"""How much longer than planned a train may take: its length is what was usual lately, and giving fetches back costs more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +170,7 @@ async def _claim(
     had_turn = _had_turn(list(hosts), of_host, is_full=len(rows) >= allowed)
     await settle_hosts(connection, [after[name] for name in had_turn], pace, had_turn=True, at=at, now=now)
     return [
-        _claimed(train, seconds=pace.train_seconds, delay_ms=delay)
+        _claimed(train, seconds=pace.train_seconds * TRAIN_SLACK, delay_ms=delay)
         for trains_of_host, delay in zip(made.values(), delays_ms, strict=True)
         for train in trains_of_host
     ]
@@ -193,7 +195,7 @@ def _share_out(
 
 def _train_seconds(cars: int, delay: int, pace: PaceSettings) -> float:
     """What a train adds to the lease of each of its fetches: none starts later than that after the first."""
-    return pace.train_seconds + delay / 1000 if cars > 1 else 0.0
+    return pace.train_seconds * TRAIN_SLACK + delay / 1000 if cars > 1 else 0.0
 
 
 def _trains(rows: Sequence[asyncpg.Record], trains: int) -> list[Sequence[asyncpg.Record]]:

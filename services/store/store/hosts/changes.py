@@ -32,6 +32,8 @@ RECENT_LIMIT = 5
 RESPONSE_WEIGHT = 0.3
 """How much the latest attempt counts in the usual response time."""
 EXPONENT_LIMIT = 30
+CLOCK_TOLERANCE = timedelta(milliseconds=2)
+"""Workers wait by a clock that only counts and report times of day, which are adjusted by about this much meanwhile."""
 
 
 def dispatched(host: Host, settings: PaceSettings, lanes: Sequence[Lane], *, now: datetime) -> Host:
@@ -153,7 +155,7 @@ def _doubled(first_seconds: float, times: int, limit_seconds: float) -> float:
 
 
 def _is_too_early(started_at: datetime, ended_at: datetime, paced_ms: int) -> bool:
-    return paced_ms > 0 and started_at < ended_at + timedelta(milliseconds=paced_ms)
+    return paced_ms > 0 and started_at < ended_at + timedelta(milliseconds=paced_ms) - CLOCK_TOLERANCE
 
 
 def _recent(attempted: FetchAttempted) -> Recent:

@@ -80,6 +80,11 @@ class Host:
     recent: tuple[Recent, ...] = ()
     override: Override | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether any attempt on it has ended."""
+        return self.last_ended_at is not None
+
 
 def override_in_force(host: Host, *, now: datetime) -> Override | None:
     """The operator's override, unless it has ended."""
@@ -107,8 +112,11 @@ def delay_ms(host: Host, settings: PaceSettings, *, now: datetime) -> int:
 
 
 def max_in_flight(host: Host, settings: PaceSettings, *, now: datetime) -> int:
-    """How many attempts may be out at once: with a delay, and to probe a host that could not be reached, one."""
-    if delay_ms(host, settings, now=now) or breaker_state(host, now=now) is not BreakerState.CLOSED:
+    """How many attempts may be out at once: one with a delay, to probe a host that could not be reached, and to meet a new one.
+
+    What a host asks for in its robots.txt is known only after its first attempt.
+    """
+    if delay_ms(host, settings, now=now) or breaker_state(host, now=now) is not BreakerState.CLOSED or not host.is_known:
         return 1
     override = override_in_force(host, now=now)
     ours = override.max_in_flight if override is not None else None
