@@ -108,8 +108,7 @@ async def hosts() -> AsyncIterator[Sequence[TimedHost]]:
 
 async def test_every_host_gets_its_pace_and_none_is_asked_faster(crowd: Crowd, hosts: Sequence[TimedHost]) -> None:
     paces = dict(zip((host.name for host in hosts), DELAYS, strict=True))
-    for number, host in enumerate(hosts):
-        await _ask_for_delay(crowd, host, DELAYS[number], by_robots=number % 2 == 0)
+    await _ask_for_delays(crowd, hosts, DELAYS)
     begun = time.monotonic()
     seconds = SETTLE_SECONDS + WINDOW_SECONDS + REST_SECONDS
     queues = [(host, "paced", 2 + int(seconds * _allowed(paces[host.name], host.response_seconds))) for host in hosts]
@@ -144,9 +143,8 @@ async def test_a_429_with_retry_after_silences_all_workers_on_that_host_only(cro
 
 async def test_a_delay_survives_the_death_of_every_fetcher_and_store(crowd: Crowd, hosts: Sequence[TimedHost]) -> None:
     paced = hosts[:6]
-    delays = (0.25, 0.5, 1, 0.25, 0.5, 1)
-    for number, host in enumerate(paced):
-        await _ask_for_delay(crowd, host, delays[number], by_robots=number < 3)
+    delays = (0.25, 0.25, 0.5, 0.5, 1, 1)
+    await _ask_for_delays(crowd, paced, delays)
     begun = time.monotonic()
     pages = {host.name: int(14 / (delay + 0.1)) for host, delay in zip(paced, delays, strict=True)}
     await crowd.accept(*((host, "survives", pages[host.name]) for host in paced), timeout_seconds=3)
@@ -244,16 +242,20 @@ def _most_at_once(exchanges: Sequence[Exchange]) -> int:
     return max(sum(one.arrived <= now.arrived < one.ended for one in exchanges) for now in exchanges)
 
 
-async def _ask_for_delay(crowd: Crowd, host: TimedHost, delay: float, *, by_robots: bool) -> None:
-    """Have the host, or an operator, ask for a delay; what robots.txt says is known after a first fetch."""
-    if not delay:
-        host.response_seconds = FREE_RESPONSE_SECONDS
-    elif by_robots:
-        host.crawl_delay_seconds = delay
-        assert (await crowd.driver.fetch(host.url("first")))["status"] == "succeeded"
-        await asyncio.sleep(delay)  # the gap before what is counted
-    else:
-        await crowd.slow_down(host, delay)
+async def _ask_for_delays(crowd: Crowd, hosts: Sequence[TimedHost], delays: Sequence[float]) -> None:
+    """Every second host asks by its robots.txt, which is known after a first fetch; for the others an operator does."""
+
+    async def ask(number: int, host: TimedHost, delay: float) -> None:
+        if not delay:
+            host.response_seconds = FREE_RESPONSE_SECONDS
+        elif number % 2:
+            await crowd.slow_down(host, delay)
+        else:
+            host.crawl_delay_seconds = delay
+            assert (await crowd.driver.fetch(host.url("first")))["status"] == "succeeded"
+            await asyncio.sleep(delay)  # so that no gap spans the beginning of what is counted
+
+    await asyncio.gather(*(ask(number, host, delay) for number, (host, delay) in enumerate(zip(hosts, delays, strict=True))))
 
 
 async def _wait_for_pages(pages: dict[str, int], hosts: Sequence[TimedHost], *, since: float, seconds: float) -> None:
