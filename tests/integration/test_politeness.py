@@ -29,7 +29,7 @@ ENVIRONMENT = {
 LANES = 4
 HOSTS = 20
 DELAYS = (0, 0, 0, 0.2, 0.25, 0.3, 0.4, 0.5, 0.5, 0.6, 0.75, 0.8, 1, 1, 1.2, 1.5, 1.5, 1.8, 2, 2)
-FREE_RESPONSE_SECONDS = 0.15
+FREE_RESPONSE_SECONDS = 0.25
 SETTLE_SECONDS, WINDOW_SECONDS, REST_SECONDS = 3, 20, 3
 RATE = 0.9
 """Issue 5: of what its pace and its response time allow, each host with a backlog gets at least this share."""
@@ -125,8 +125,8 @@ async def test_every_host_gets_its_pace_and_none_is_asked_faster(crowd: Crowd, h
 async def test_a_429_with_retry_after_silences_all_workers_on_that_host_only(crowd: Crowd, hosts: Sequence[TimedHost]) -> None:
     asking, other = hosts[0], hosts[1]
     asking.response_seconds = other.response_seconds = FREE_RESPONSE_SECONDS
-    asking.slow_down_at, asking.retry_after_seconds = 60, RETRY_AFTER_SECONDS
-    pages = {asking.name: 120, other.name: 300}
+    asking.slow_down_at, asking.retry_after_seconds = 40, RETRY_AFTER_SECONDS
+    pages = {asking.name: 80, other.name: 180}
     await crowd.accept((asking, "asking", pages[asking.name]), (other, "other", pages[other.name]))
     refused_at = await _refusal(asking, seconds=30)
     await asyncio.sleep(RETRY_AFTER_SECONDS + 0.2)
