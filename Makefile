@@ -10,7 +10,7 @@ MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
 .PHONY: help setup up down test lint style types workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
-	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-guard mutants clean
+	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-backlog bench-frontier bench-guard mutants clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -107,6 +107,12 @@ docs: setup ## Write the generated documentation
 
 bench-guard: setup ## Measure what the egress guard costs, on kept and on fresh connections
 	@$(BIN)/python tests/bench/guard_cost.py --limit 0.9
+
+bench-backlog: setup ## Measure memory and reads while 100,000 fetches wait
+	@$(BIN)/python tests/bench/figures.py --backlog 100000
+
+bench-frontier: setup ## Simulate a million queued fetches; write docs/frontier/: claim cost, fairness, pacing
+	@$(BIN)/python tests/bench/frontier_sim.py
 
 bench: setup ## Measure ready time, latency, throughput and memory on this machine
 	@$(BIN)/python tests/bench/figures.py

@@ -8,15 +8,19 @@ import argparse
 import asyncio
 import json
 import platform
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import UUID
 
 import aiohttp
 import psutil
+from bulk import accept_in_bulk, wait_until_ingested
+from common.contracts.fetches import FetchRequest
 from fetchwork_local.stack import Stack, StackStatus
 from rich.console import Console
 from rich.progress import Progress
@@ -27,6 +31,10 @@ FINISH_POLL_SECONDS = 0.05
 CONNECTIONS = 32
 FINISH_TIMEOUT_SECONDS = 300.0
 FETCH_TIMEOUT_SECONDS = 60.0
+READS = 1000
+BACKLOG_HOSTS = 1000
+BACKLOG_WARM_UP = 2000
+PAUSED_HOST = "paused.test"
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
@@ -147,7 +155,76 @@ def measure(fetches: int) -> Figures:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What a backlog of fetches that are not due costs. Mebibytes of resident memory by process; the store has the dispatcher."""
+
+    queued: int
+    accepted_seconds: float
+    resident_mebibytes_before: dict[str, float]
+    resident_mebibytes_after: dict[str, float]
+    read_p50_seconds: float
+    read_p95_seconds: float
+
+
+async def _read_latencies(session: aiohttp.ClientSession, ids: Sequence[UUID]) -> list[float]:
+    """`GET /v1/fetches/{id}` of pending fetches, one after another."""
+    seconds = []
+    for fetch_id in random.Random(1).choices(ids, k=READS):
+        started = time.perf_counter()
+        if await _status(session, f"/v1/fetches/{fetch_id}") in TERMINAL:
+            raise SystemExit("a fetch that was to wait has ended")
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def _waiting_requests(fetches: int) -> Iterator[FetchRequest]:
+    """Half of them delayed, on a thousand hosts, half on a host that is paused."""
+    for number in range(fetches // 2):
+        yield FetchRequest(url=f"http://h{number % BACKLOG_HOSTS}.test/{number}", delay_seconds=3600)
+        yield FetchRequest(url=f"http://{PAUSED_HOST}/{number}")
+
+
+async def _measure_backlog(stack: Stack, fetches: int) -> Backlog:
+    status = stack.status()
+    headers = {"Authorization": f"Bearer {status.api_key}"}
+    async with aiohttp.ClientSession(base_url=status.gateway, headers=headers) as session:
+        change = {"state": "paused", "expires_in_seconds": 3600}
+        async with session.patch(f"/v1/hosts/{PAUSED_HOST}", json=change) as answer:
+            answer.raise_for_status()
+        ids = await accept_in_bulk(stack, _waiting_requests(BACKLOG_WARM_UP))
+        await wait_until_ingested(stack, seconds=FINISH_TIMEOUT_SECONDS)
+        await _read_latencies(session, ids)  # code and connections that any load would load
+        before, started = _resident_mebibytes(stack.status()), time.perf_counter()
+        ids = await accept_in_bulk(stack, _waiting_requests(fetches))
+        await wait_until_ingested(stack, seconds=FINISH_TIMEOUT_SECONDS)
+        accepted = time.perf_counter() - started
+        latencies = await _read_latencies(session, ids)
+    return Backlog(
+        queued=fetches,
+        accepted_seconds=round(accepted, 1),
+        resident_mebibytes_before=before,
+        resident_mebibytes_after=_resident_mebibytes(stack.status()),
+        read_p50_seconds=round(statistics.median(latencies), 4),
+        read_p95_seconds=round(statistics.quantiles(latencies, n=20)[-1], 4),
+    )
+
+
+def backlog(fetches: int) -> Backlog:
+    """Queue so many fetches that are not due, in a stack of its own, and see what that costs."""
+    with tempfile.TemporaryDirectory(prefix="fetchwork-bench-") as folder:
+        stack = Stack(Path(folder) / "home")
+        stack.start()
+        try:
+            return asyncio.run(_measure_backlog(stack, fetches))
+        finally:
+            stack.stop()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fetches", type=int, default=5000, help="fetches of the volume part")
-    print(json.dumps(asdict(measure(parser.parse_args().fetches)), indent=2))
+    parser.add_argument("--backlog", type=int, default=None, help="measure a backlog of so many fetches that wait, instead")
+    arguments = parser.parse_args()
+    found = measure(arguments.fetches) if arguments.backlog is None else backlog(arguments.backlog)
+    print(json.dumps(asdict(found), indent=2))
