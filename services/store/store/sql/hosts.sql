@@ -10,10 +10,7 @@ WITH leased AS (
     WHERE state = 'running'
       AND run_at > coalesce($3::timestamptz, now())
 )
-SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until, response_ms,
-       last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
-       override_reason, override_by, override_until,
-       coalesce($3::timestamptz, now()) AS now, (SELECT slots FROM leased) AS slots, (SELECT fetches FROM leased) AS allowed
+SELECT hosts.*, coalesce($3::timestamptz, now()) AS now, (SELECT slots FROM leased) AS slots, (SELECT fetches FROM leased) AS allowed
 FROM hosts
 WHERE look_at <= coalesce($3::timestamptz, now())
 ORDER BY look_at, host
@@ -22,10 +19,7 @@ FOR UPDATE OF hosts SKIP LOCKED;
 
 -- name: hosts_lock
 -- These hosts, in order of their names so that two recorders cannot deadlock.
-SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until, response_ms,
-       last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
-       override_reason, override_by, override_until,
-       coalesce($2::timestamptz, now()) AS now
+SELECT hosts.*, coalesce($2::timestamptz, now()) AS now
 FROM hosts
 WHERE host = ANY($1::text[])
 ORDER BY host
@@ -158,10 +152,7 @@ WHERE host = $1::text;
 
 -- name: hosts_refusing
 -- The next $2 hosts after $1 that an operator banned or that could not be reached, and the time in force.
-SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
-       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
-       override_reason, override_by, override_until,
-       coalesce($3::timestamptz, now()) AS now
+SELECT hosts.*, coalesce($3::timestamptz, now()) AS now
 FROM hosts
 WHERE (override_state = 'banned' OR broken_until IS NOT NULL)
   AND host > $1::text
@@ -170,19 +161,13 @@ LIMIT $2::bigint;
 
 -- name: hosts_one
 -- One host as operators see it.
-SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
-       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
-       override_reason, override_by, override_until,
-       coalesce($2::timestamptz, now()) AS now
+SELECT hosts.*, coalesce($2::timestamptz, now()) AS now
 FROM hosts
 WHERE host = $1::text;
 
 -- name: hosts_page
 -- The next $2 hosts after $1, whatever an operator set.
-SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
-       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
-       override_reason, override_by, override_until,
-       coalesce($3::timestamptz, now()) AS now
+SELECT hosts.*, coalesce($3::timestamptz, now()) AS now
 FROM hosts
 WHERE host > $1::text
 ORDER BY host
@@ -190,10 +175,7 @@ LIMIT $2::bigint;
 
 -- name: hosts_page_open
 -- The next $2 hosts after $1 that no operator closed.
-SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
-       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
-       override_reason, override_by, override_until,
-       coalesce($3::timestamptz, now()) AS now
+SELECT hosts.*, coalesce($3::timestamptz, now()) AS now
 FROM hosts
 WHERE host > $1::text
   AND (override_state IS NULL OR override_until <= coalesce($3::timestamptz, now()))
@@ -202,10 +184,7 @@ LIMIT $2::bigint;
 
 -- name: hosts_page_closed
 -- The next $2 hosts after $1 that an operator paused, or banned ($4).
-SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
-       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
-       override_reason, override_by, override_until,
-       coalesce($3::timestamptz, now()) AS now
+SELECT hosts.*, coalesce($3::timestamptz, now()) AS now
 FROM hosts
 WHERE host > $1::text
   AND override_state IS NOT NULL
