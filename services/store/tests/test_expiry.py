@@ -125,6 +125,7 @@ async def test_an_expired_leader_shares_nothing(pool: Pool) -> None:
     (leader,) = await _queue(pool, max_age_seconds=60.0, expires_at=at(10))
     (follower,) = await _queue(pool, max_age_seconds=60.0)
     assert (await fetch_rows(pool, "SELECT leader_id FROM fetch_queue WHERE id = $1", follower))[0]["leader_id"] == leader
+    await fetch_rows(pool, "UPDATE hosts SET look_at = 'infinity'")  # what an idle host says
     await _expire(pool, seconds=11)
     assert [fetch.command.id for fetch in await _claim(pool, seconds=11)] == [follower]
 

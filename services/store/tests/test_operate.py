@@ -55,9 +55,9 @@ async def test_a_paused_host_waits_until_it_is_opened_and_nobody_polls_for_it(po
         paused = await _change(caller, state="paused", expires_in_seconds=600)
         assert paused.state is HostState.PAUSED and paused.override is not None and paused.backlog == 2
         assert paused.next_slot_at == paused.pace.until == paused.override.expires_at
-        assert await claim_each(pool, limit=9, leased_limit=9, lease=LEASE, pace=PACE, now=None) == []
         row = (await fetch_rows(pool, "SELECT look_at = override_until AS is_then FROM hosts"))[0]
         assert row["is_then"], "the claim looks when the pause ends by itself"
+        assert await claim_each(pool, limit=9, leased_limit=9, lease=LEASE, pace=PACE, now=None) == []
         opened = await _change(caller, state="open")
         assert (opened.state, opened.override, opened.next_slot_at) == (HostState.OPEN, None, None)
         assert caller.woken == ["dispatcher"] * 2

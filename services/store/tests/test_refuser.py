@@ -92,6 +92,15 @@ async def test_a_ban_that_ended_refuses_nothing(pool: Pool) -> None:
     assert [fetch.command.id for fetch in await _claim(pool, seconds=3600)] == [fetch_id]
 
 
+async def test_a_host_that_is_paused_and_lost_is_not_banned(pool: Pool) -> None:
+    (fetch_id,) = await _queue(pool)
+    pause = HostOperation(actor="op", change=HostChange(state=HostState.PAUSED))
+    await in_transaction(pool, lambda c: operate_host(c, "a.test", pause, PACE, now=at(0)))
+    await _break(pool, failures=ENOUGH - 1)
+    await _refuse(pool, seconds=1000)
+    assert (await _view(pool, fetch_id)).status is FetchStatus.QUEUED
+
+
 async def test_followers_of_what_a_ban_ended_fail_as_it_did(pool: Pool) -> None:
     ids = [*await _queue(pool, max_age_seconds=60.0), *await _queue(pool, max_age_seconds=60.0)]
     assert len(await fetch_rows(pool, "SELECT 1 FROM fetch_queue WHERE leader_id IS NOT NULL")) == 1
