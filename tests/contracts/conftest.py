@@ -8,6 +8,7 @@ import asyncpg
 import httpx2
 import pytest
 from common.clock import utc_now
+from common.streams.connection import connect_redis
 from exchanges import KEY, TOKEN, load_exchanges, named, play
 from gateway.app import create_app as create_gateway
 from gateway.dependencies import Means
@@ -58,7 +59,7 @@ async def dispatched(ledger: Pool) -> list[Claimed]:
 
 
 @pytest.fixture(scope="module")
-async def store(ledger: Pool, dispatched: list[Claimed]) -> AsyncIterator[httpx2.AsyncClient]:
+async def store(ledger: Pool, dispatched: list[Claimed], events_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A caller of today's store, after the recorded attempts."""
     page, refused = recorded_event("fetch.attempted.v1.page"), recorded_event("fetch.attempted.v1.refused")
     attempts = [Attempt(attempted=page.data, body=named("store", "content").answer.content), Attempt(attempted=refused.data)]
@@ -69,11 +70,15 @@ async def store(ledger: Pool, dispatched: list[Claimed]) -> AsyncIterator[httpx2
     await in_transaction(ledger, work)
     access = Access(
         pool=ledger,
+        events=connect_redis(events_url),
+        source="store/0",
         token=TOKEN,
         upload_limit_bytes=100_000,
         has_fetcher=lambda: True,
         pace=PaceSettings(delay_ms=0, max_in_flight=4),
         metrics=StoreMetrics(),
+        wake_dispatcher=lambda: None,
+        wake_relay=lambda: None,
     )
     app = create_store(access)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://store") as client:

@@ -175,10 +175,17 @@ async def test_hop_to_another_host_is_not_and_the_way_back_is(serve, base, site,
 
 async def test_redirect_that_the_pace_leaves_no_time_for_fails_at_once(base, site, attempt, command) -> None:
     site.redirects = {"/a": (302, "/b", None)}
-    [car] = train_of(command(f"{base}/a", timeout_seconds=20), delay_seconds=30)
+    [car] = train_of(command(f"{base}/a", timeout_seconds=20), delay_seconds=3000)
     outcome = await asyncio.wait_for(attempt(car), timeout=5)
     assert (outcome.error.type, outcome.evidence.exceeded, outcome.is_retryable) == (ErrorType.TIMEOUT, Budget.TOTAL, True)
     assert site.paths == ["/a"] and outcome.evidence.received.status == 302
+
+
+async def test_the_pace_of_the_host_does_not_eat_the_timeout(base, site, attempt, command) -> None:
+    site.redirects = {"/a": (302, "/b", None)}
+    [car] = train_of(command(f"{base}/a", timeout_seconds=0.8), delay_seconds=1)
+    outcome = await attempt(car)
+    assert outcome.kind is FETCHED and site.paths == ["/a", "/b"] and site.gaps[0] >= 1
 
 
 async def test_next_car_keeps_its_distance_from_the_last_hop(rig, base, site, command, until: Until) -> None:
@@ -197,14 +204,13 @@ async def test_redirect_waits_as_its_retry_after_says(method: str, base, site, a
 
 
 @pytest.mark.parametrize(("method", "is_retryable"), [("GET", True), ("POST", False)])
-@pytest.mark.parametrize(("wait", "timeout"), [("60", 30), ("4", 2)])
 async def test_redirect_with_too_long_a_retry_after_is_the_response(
-    method: str, is_retryable: bool, wait: str, timeout: float, base, site, attempt, command
+    method: str, is_retryable: bool, base, site, attempt, command
 ) -> None:
-    site.redirects, before = {"/a": (303, "/b", wait)}, utc_now()
-    outcome = await attempt(command(f"{base}/a", method=method, timeout_seconds=timeout))
+    site.redirects, before = {"/a": (303, "/b", "60")}, utc_now()
+    outcome = await attempt(command(f"{base}/a", method=method))
     assert (outcome.kind, outcome.response.status, outcome.is_retryable) == (FETCHED, 303, is_retryable)
-    assert timedelta(seconds=int(wait) - 1) < outcome.not_before - before < timedelta(seconds=int(wait) + 5)
+    assert timedelta(seconds=59) < outcome.not_before - before < timedelta(seconds=65)
     assert site.paths == ["/a"] and outcome.response.redirects == () and outcome.body.size_bytes == len("moved")
 
 

@@ -90,13 +90,13 @@ def test_the_host_that_answered_is_slowed(status: int, noon: datetime) -> None:
     assert slowdown == Slowdown(host="other.example:8080", until=later)
 
 
-def test_until_is_clamped_to_a_day_and_never_shortened(noon: datetime) -> None:
+def test_until_is_clamped_to_a_minute_and_never_shortened(noon: datetime) -> None:
     worker = Worker(clock=lambda: noon)
     worker.slowdowns.hear(_told(noon + timedelta(days=900)))
-    assert worker.slowdowns.until(HOST) == noon + timedelta(days=1)
+    assert worker.slowdowns.until(HOST) == noon + timedelta(minutes=1)
     worker.slowdowns.hear(_told(noon + timedelta(seconds=5)))
     worker.slowdowns.hear(_told(noon - timedelta(seconds=5), host="past.example"))
-    assert worker.slowdowns.until(HOST) == noon + timedelta(days=1)
+    assert worker.slowdowns.until(HOST) == noon + timedelta(minutes=1)
     assert worker.slowdowns.count == 1 and worker.count("told") == 1
 
 
@@ -131,7 +131,7 @@ def test_telling_nobody_is_bounded_too(noon: datetime) -> None:
 
 
 async def test_workers_tell_each_other_and_the_echo_changes_nothing(broker_url: str, broker: Redis, until: Until) -> None:
-    one, other, later = Worker(), Worker(), utc_now() + timedelta(seconds=60)
+    one, other, later = Worker(), Worker(), utc_now() + timedelta(seconds=20)
     first, second = (connect_redis(broker_url, timeout_seconds=2) for _ in range(2))
     async with _talking(one, first) as mine, _talking(other, second) as theirs:
         await until(lambda: mine.is_listening and theirs.is_listening)
@@ -139,8 +139,8 @@ async def test_workers_tell_each_other_and_the_echo_changes_nothing(broker_url: 
         mine.learn(_asked(until=later))
         assert mine.until(HOST) == later  # at once
         assert await until(lambda: theirs.until(HOST)) == later
-        theirs.learn(_asked(until=later + timedelta(seconds=60)))
-        await until(lambda: mine.until(HOST) == later + timedelta(seconds=60))
+        theirs.learn(_asked(until=later + timedelta(seconds=20)))
+        await until(lambda: mine.until(HOST) == later + timedelta(seconds=20))
         mine.learn(_asked(until=later, url="http://last.example/"))  # behind all echoes
         await until(lambda: theirs.until("last.example"))
     assert [(worker.count("own"), worker.count("told")) for worker in (one, other)] == [(2, 1), (1, 2)]
@@ -149,7 +149,7 @@ async def test_workers_tell_each_other_and_the_echo_changes_nothing(broker_url: 
 
 
 async def test_talk_goes_on_after_an_outage_of_the_broker(until: Until, tmp_path: Path) -> None:
-    port, later = free_port(), utc_now() + timedelta(seconds=60)
+    port, later = free_port(), utc_now() + timedelta(seconds=50)
     server = embedded_redis(tmp_path, is_durable=False, port=port)
     url = server.__enter__()
     one, other = Worker(), Worker()
@@ -182,7 +182,7 @@ async def as_fetcher(broker_url: str, broker: Redis, repository: Path) -> AsyncI
 
 
 async def test_fetchers_user_may_do_all_this_and_no_more(as_fetcher: Redis, broker: Redis, until: Until) -> None:
-    worker, stopping, later = Worker(), asyncio.Event(), utc_now() + timedelta(seconds=60)
+    worker, stopping, later = Worker(), asyncio.Event(), utc_now() + timedelta(seconds=50)
     announcing = asyncio.create_task(announce(as_fetcher, worker="w-1", slots=3, stopping=stopping))
     keys = [f"{prefix}w-1" for prefix in (WORKER_KEY_PREFIX, TRAIN_WORKER_KEY_PREFIX)]
     await until(lambda: broker.exists(*keys))

@@ -4,9 +4,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 
-from store.api import contents, fetches, robots
+from store.api import contents, dead_letters, fetches, hosts, robots
 from store.api.access import Access
-from store.errors import DatabaseUnavailable, DataRefused
+from store.errors import DatabaseUnavailable, DataRefused, EventsUnavailable
 
 # A span for each request, continuing the caller's trace; metrics and logs are our own.
 TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
@@ -19,13 +19,20 @@ def create_app(access: Access) -> FastAPI:
     app.include_router(fetches.router)
     app.include_router(contents.router)
     app.include_router(robots.router)
+    app.include_router(hosts.router)
+    app.include_router(dead_letters.router)
     app.add_exception_handler(DatabaseUnavailable, _unavailable)
+    app.add_exception_handler(EventsUnavailable, _events_unavailable)
     app.add_exception_handler(DataRefused, _refused)
     return app
 
 
 async def _unavailable(_request: Request, _error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "the database does not answer"}, status_code=503, headers={"Retry-After": "1"})
+
+
+async def _events_unavailable(_request: Request, _error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "the events Redis does not answer"}, status_code=503, headers={"Retry-After": "1"})
 
 
 async def _refused(_request: Request, error: Exception) -> JSONResponse:

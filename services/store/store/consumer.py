@@ -119,16 +119,36 @@ class Ingest(Generic[Data]):
         return deliveries, refusals
 
     async def _apply(self, deliveries: Sequence[Delivery[Data]]) -> tuple[list[Delivery[Data]], list[Refusal]]:
-        """Apply all in one transaction, or, when the database refuses that, each in its own."""
+        """Apply all in one transaction, or, when the database refuses that, each half in its own, as far down as it takes."""
         try:
             applied = await self._commit(deliveries)
         except DataRefused as error:
-            if len(deliveries) == 1:
-                return [], [(deliveries[0].entry, f"refused: {error}")]
-            parts = [await self._apply([delivery]) for delivery in deliveries]
+            halves = self._halves(deliveries)
+            if not halves:
+                return await self._refuse(deliveries[0], f"refused: {error}")
+            parts = [await self._apply(half) for half in halves]
             return [done for settled, _ in parts for done in settled], [bad for _, refused in parts for bad in refused]
         applied.committed()
         return list(deliveries), list(applied.refused)
+
+    def _halves(self, deliveries: Sequence[Delivery[Data]]) -> list[Sequence[Delivery[Data]]]:
+        middle = len(deliveries) // 2
+        if middle:
+            return [deliveries[:middle], deliveries[middle:]]
+        return [[half] for half in self._handler.halves(deliveries[0])]
+
+    async def _refuse(self, delivery: Delivery[Data], reason: str) -> tuple[list[Delivery[Data]], list[Refusal]]:
+        """Park the entry and note what follows from it, together: delivered again it might not be refused again."""
+        async def work(connection: Connection) -> tuple[Applied, bool]:
+            return await self._handler.refuse(connection, delivery), await self._insert(connection, delivery.entry, reason)
+
+        try:
+            applied, is_new = await in_transaction(self._pool, work)
+        except DataRefused as error:
+            return [], [(delivery.entry, f"{reason}; its failure too: {error}")]
+        applied.committed()
+        self._tell(delivery.entry, reason, is_new=is_new)
+        return [delivery], []
 
     async def _commit(self, deliveries: Sequence[Delivery[Data]]) -> Applied:
         async def work(connection: Connection) -> Applied:
@@ -139,9 +159,17 @@ class Ingest(Generic[Data]):
     async def _park(self, refusals: Sequence[Refusal]) -> None:
         for entry, reason in refusals:
 
-            async def park(connection: Connection, entry: StreamEntry = entry, reason: str = reason) -> None:
-                await connection.execute(PARK, self._member.stream, entry.id, entry.event, entry.body, reason)
+            async def park(connection: Connection, entry: StreamEntry = entry, reason: str = reason) -> bool:
+                return await self._insert(connection, entry, reason)
 
-            await in_transaction(self._pool, park)
+            self._tell(entry, reason, is_new=await in_transaction(self._pool, park))
+
+    async def _insert(self, connection: Connection, entry: StreamEntry, reason: str) -> bool:
+        """Keep the entry's bytes; False when it is here already."""
+        arguments = (self._member.stream, entry.id, entry.event, entry.body, reason)
+        return await connection.fetchval(PARK, *arguments) is not None
+
+    def _tell(self, entry: StreamEntry, reason: str, *, is_new: bool) -> None:
+        if is_new:
             self._metrics.dead_letters.labels(stream=self._member.stream).inc()
             log.error("message parked as dead letter", stream=self._member.stream, entry_id=entry.id, reason=reason)

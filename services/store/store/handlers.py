@@ -1,12 +1,12 @@
 """Which event goes through which door of the ledger, and what is told to whom once it is committed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from common.contracts.catalog import FETCH_ACCEPTED, FETCH_ATTEMPTED
 from common.contracts.envelope import Envelope, Message
-from common.contracts.fetches import FetchAttempted, FetchesAccepted
+from common.contracts.fetches import AcceptedFetch, FetchAttempted, FetchesAccepted
 from common.streams.consumer import StreamEntry
 from common.streams.names import INGESTING_HASH
 from redis.asyncio.client import Pipeline
@@ -16,6 +16,7 @@ from store.fetches.accept import accept
 from store.fetches.finish import Finished
 from store.fetches.lifecycle import Jitter
 from store.fetches.record import Attempt, record
+from store.fetches.refuse import refuse_fetch
 from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
@@ -46,6 +47,12 @@ class Handler(Protocol[Data]):
 
     async def apply(self, connection: Connection, deliveries: Sequence[Delivery[Data]]) -> Applied:
         """Apply the events in their order, in the caller's transaction; idempotent."""
+
+    def halves(self, delivery: Delivery[Data]) -> Sequence[Delivery[Data]]:
+        """One event as two that together say the same; none when it cannot be divided."""
+
+    async def refuse(self, connection: Connection, delivery: Delivery[Data]) -> Applied:
+        """Note, in the caller's transaction, what follows from an event that the database refused and nothing divides."""
 
     def settle(self, pipeline: Pipeline, deliveries: Sequence[Delivery[Data]]) -> None:
         """Add what must happen in Redis together with the acknowledgement."""
@@ -91,6 +98,25 @@ class AcceptHandler(Handler[FetchesAccepted]):
             self._wake_dispatcher()
             if accepted.finished.statuses:
                 self._wake_relay()
+
+        return Applied(committed=committed)
+
+    def halves(self, delivery: Delivery[FetchesAccepted]) -> Sequence[Delivery[FetchesAccepted]]:
+        """Half of the fetches each, so that one that is refused costs its neighbours nothing."""
+        fetches = delivery.event.data.fetches
+        parts = (fetches[: len(fetches) // 2], fetches[len(fetches) // 2 :])
+        return [_part(delivery, part) for part in parts] if all(parts) else []
+
+    async def refuse(self, connection: Connection, delivery: Delivery[FetchesAccepted]) -> Applied:
+        """A fetch that the database does not take fails: it was promised, so somebody waits for it."""
+        finished = Finished()
+        for fetch in delivery.event.data.fetches:
+            finished += await refuse_fetch(connection, fetch, source=self._source, now=None)
+
+        def committed() -> None:
+            self._metrics.ingested.inc(finished.statuses.total())
+            note_finished(self._metrics, finished)
+            self._wake_relay()
 
         return Applied(committed=committed)
 
@@ -143,6 +169,14 @@ class RecordHandler(Handler[FetchAttempted]):
         refused = [(delivery.entry, "unknown_fetch") for delivery in deliveries if delivery.event.data.id in recorded.unknown]
         return Applied(committed=committed, refused=refused)
 
+    def halves(self, delivery: Delivery[FetchAttempted]) -> Sequence[Delivery[FetchAttempted]]:
+        """None: it tells of one attempt."""
+        return []
+
+    async def refuse(self, connection: Connection, delivery: Delivery[FetchAttempted]) -> Applied:
+        """Nothing: the fetch's lease ends, and it is attempted again or abandoned."""
+        return Applied(committed=lambda: None)
+
     def settle(self, pipeline: Pipeline, deliveries: Sequence[Delivery[FetchAttempted]]) -> None:
         """Nothing but the acknowledgement."""
 
@@ -154,6 +188,11 @@ def note_finished(metrics: StoreMetrics, finished: Finished) -> None:
     for kind, count in finished.reused.items():
         metrics.reused.labels(kind=kind).inc(count)
         metrics.reuse_saved_bytes.labels(kind=kind).inc(finished.saved_bytes[kind])
+
+
+def _part(delivery: Delivery[FetchesAccepted], fetches: tuple[AcceptedFetch, ...]) -> Delivery[FetchesAccepted]:
+    """The same event with these of its fetches."""
+    return replace(delivery, event=delivery.event.model_copy(update={"data": FetchesAccepted(fetches=fetches)}))
 
 
 def _body(delivery: Delivery[FetchAttempted]) -> bytes | None:

@@ -1,5 +1,7 @@
 """Every metric of the store, in one registry that the composition root owns."""
 
+from collections.abc import Mapping
+
 from common.chassis.build import register_build_info
 from common.contracts.fetches import FetchStatus, OutcomeKind
 from common.contracts.views import ServedByKind
@@ -8,6 +10,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 WAIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
 TRANSACTION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+
+HOST_STATES = ("paused", "banned", "unreached")
 
 
 class StoreMetrics:
@@ -68,6 +72,7 @@ class StoreMetrics:
         )
         self._add_reuse_and_robots(registry)
         self._add_hosts(registry)
+        self._add_limits(registry)
         self._start_at_zero()
 
     def _add_reuse_and_robots(self, registry: CollectorRegistry) -> None:
@@ -98,8 +103,31 @@ class StoreMetrics:
             registry=registry,
         )
 
+        self.hosts = Gauge(
+            "fetchwork_hosts",
+            "Hosts that operators paused or banned, and hosts that nobody reaches.",
+            ["state"],
+            registry=registry,
+        )
+
+    def _add_limits(self, registry: CollectorRegistry) -> None:
+        self.limit = Gauge(
+            "fetchwork_limit",
+            "What each link of the chain takes in at most before it waits for the next.",
+            ["link"],
+            registry=registry,
+        )
+
+    def show_limits(self, limits: Mapping[str, int], *, rounds: float) -> None:
+        """Show the limits in force; how many trains may be out follows the slots that workers announce."""
+        for link, limit in limits.items():
+            self.limit.labels(link=link).set(limit)
+        self.limit.labels(link="leased_trains").set_function(lambda: int(_value(self.worker_slots) * rounds))
+
     def _start_at_zero(self) -> None:
         """A series that appears with its first event hides that event from every rate."""
+        for state in HOST_STATES:
+            self.hosts.labels(state=state)
         for status in FetchStatus:
             if status.is_terminal:
                 self.finished.labels(status=status.value)
@@ -108,3 +136,8 @@ class StoreMetrics:
         for served_by in (ServedByKind.CACHE, ServedByKind.COALESCED, ServedByKind.NOT_MODIFIED):
             self.reused.labels(kind=served_by.value)
             self.reuse_saved_bytes.labels(kind=served_by.value)
+
+
+def _value(gauge: Gauge) -> float:
+    """What a gauge without labels shows now."""
+    return float(next(iter(gauge.collect())).samples[0].value)

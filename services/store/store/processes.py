@@ -28,9 +28,11 @@ from store.handlers import AcceptHandler, Data, Handler, RecordHandler
 from store.hosts.pace import PaceSettings
 from store.maintenance.abandoner import Abandoner
 from store.maintenance.census import Census
+from store.maintenance.expirer import Expirer
 from store.maintenance.follower_finisher import FollowerFinisher
 from store.maintenance.follower_promoter import FollowerPromoter
 from store.maintenance.host_keeper import HostKeeper
+from store.maintenance.refuser import Refuser
 from store.maintenance.robots_pruner import RobotsPruner
 from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
@@ -83,7 +85,7 @@ async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
         dispatcher = _dispatcher(parts, sender)
         relay = Relay(pool=parts.pool, redis=parts.events, metrics=parts.metrics)
         ingests, members = _ingests(parts, dispatcher=dispatcher, relay=relay)
-        server = _api_server(parts, dispatcher)
+        server = _api_server(parts, dispatcher=dispatcher, relay=relay)
         async with serve_operations(
             bind=settings.metrics_bind, port=settings.metrics_port, registry=parts.metrics.registry, checks=_checks(parts)
         ):
@@ -114,7 +116,9 @@ async def _open_parts(settings: StoreSettings) -> AsyncIterator[Parts]:
     broker = connect_redis(settings.broker_url.get_secret_value())
     try:
         async with open_pool(settings.database_url.get_secret_value(), size=settings.database_pool_size) as pool:
-            yield Parts(settings=settings, pool=pool, events=events, broker=broker, metrics=StoreMetrics())
+            metrics = StoreMetrics()
+            metrics.show_limits(settings.limits, rounds=settings.dispatch_rounds)
+            yield Parts(settings=settings, pool=pool, events=events, broker=broker, metrics=metrics)
     finally:
         await events.aclose()
         await broker.aclose()
@@ -214,6 +218,14 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
         Abandoner(
             pool=parts.pool, after_dispatches=settings.abandon_after_dispatches, source=parts.source, metrics=parts.metrics
         ),
+        Expirer(pool=parts.pool, source=parts.source, metrics=parts.metrics),
+        Refuser(
+            pool=parts.pool,
+            pace=parts.pace,
+            patience_seconds=settings.breaker_patience_seconds,
+            source=parts.source,
+            metrics=parts.metrics,
+        ),
         FollowerFinisher(pool=parts.pool, source=parts.source, metrics=parts.metrics),
         FollowerPromoter(pool=parts.pool),
         HostKeeper(pool=parts.pool, retention_seconds=settings.host_retention_seconds, metrics=parts.metrics),
@@ -233,15 +245,19 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
     ]
 
 
-def _api_server(parts: Parts, dispatcher: Dispatcher) -> uvicorn.Server:
+def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicorn.Server:
     settings = parts.settings
     access = Access(
         pool=parts.pool,
+        events=parts.events,
+        source=parts.source,
         token=settings.store_token.get_secret_value(),
         upload_limit_bytes=settings.content_upload_limit_bytes,
         has_fetcher=lambda: dispatcher.has_fetcher,
         pace=parts.pace,
         metrics=parts.metrics,
+        wake_dispatcher=dispatcher.wake.set,
+        wake_relay=relay.wake.set,
     )
     config = uvicorn.Config(
         create_app(access),

@@ -96,6 +96,18 @@ class StoreSettings(MigrationSettings, ServiceSettings):
         default=BODY_LIMIT_BYTES + 1024 * 1024, ge=1024, description="Largest compressed body accepted at the content endpoint."
     )
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """What each link of the chain takes in at most, by the link's name."""
+        return {
+            "leased_fetches": self.dispatch_leased_fetches,
+            "claim_fetches": self.dispatch_claim_fetches,
+            "batch_fetches": self.dispatch_batch_fetches,
+            "database_connections": self.database_pool_size,
+            "ingest_batch_entries": self.ingest_batch_entries,
+            "record_batch_entries": self.record_batch_entries,
+        }
+
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""
         return [sentence for is_wrong, sentence in self._rules() if is_wrong]

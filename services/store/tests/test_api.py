@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from common.contracts.robots import ROBOTS_LIMIT_BYTES, RobotsAvailability, RobotsFile
 from ledger_words import accept_events, accepted, at
+from redis.asyncio import Redis
 from store.api.access import Access
 from store.app import create_app
 from store.hosts.pace import PaceSettings
@@ -22,15 +23,19 @@ BODY = b"x" * 5000
 
 
 @pytest.fixture
-async def client(pool: Pool) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(pool: Pool, events: Redis) -> AsyncIterator[httpx2.AsyncClient]:
     """A caller that knows the token."""
     access = Access(
         pool=pool,
+        events=events,
+        source="store/t",
         token=TOKEN,
         upload_limit_bytes=10_000,
         has_fetcher=lambda: True,
         pace=PaceSettings(delay_ms=0, max_in_flight=1),
         metrics=StoreMetrics(),
+        wake_dispatcher=lambda: None,
+        wake_relay=lambda: None,
     )
     app = create_app(access)
     transport = httpx2.ASGITransport(app=app)

@@ -23,6 +23,8 @@ FREE = PaceSettings(delay_ms=0, max_in_flight=4)
 SLOW = PaceSettings(delay_ms=2000, max_in_flight=4)
 LEASE_SECONDS = 40
 """30 s of timeout and the margin."""
+SLOW_LEASE_SECONDS = LEASE_SECONDS + 4
+"""And two waits of an attempt for the delay of its own host."""
 
 
 async def _queue(pool: Pool, fetches: int = 1, *, host: str = "a.test", seconds: float = 0) -> list[UUID]:
@@ -98,12 +100,12 @@ async def test_a_delay_runs_from_the_end_of_one_attempt_to_the_next_dispatch(poo
 async def test_a_lost_attempt_holds_a_slow_host_until_its_lease_and_the_delay_are_over(pool: Pool) -> None:
     await _queue(pool, 2)
     (lost,) = await _claim(pool, seconds=0, pace=SLOW)
-    assert await _claim(pool, seconds=LEASE_SECONDS + 1.9, pace=SLOW) == []
-    (again,) = await _claim(pool, seconds=LEASE_SECONDS + 2, pace=SLOW)
-    await _record(pool, lost, failed(), pace=SLOW, start=0, end=LEASE_SECONDS + 3)  # late news open nothing
-    assert await _claim(pool, seconds=LEASE_SECONDS + 9, pace=SLOW) == []
-    await _record(pool, again, fetched(), pace=SLOW, start=LEASE_SECONDS + 2, end=LEASE_SECONDS + 10)
-    assert len(await _claim(pool, seconds=LEASE_SECONDS + 12, pace=SLOW)) == 1
+    assert await _claim(pool, seconds=SLOW_LEASE_SECONDS + 1.9, pace=SLOW) == []
+    (again,) = await _claim(pool, seconds=SLOW_LEASE_SECONDS + 2, pace=SLOW)
+    await _record(pool, lost, failed(), pace=SLOW, start=0, end=SLOW_LEASE_SECONDS + 3)  # late news open nothing
+    assert await _claim(pool, seconds=SLOW_LEASE_SECONDS + 9, pace=SLOW) == []
+    await _record(pool, again, fetched(), pace=SLOW, start=SLOW_LEASE_SECONDS + 2, end=SLOW_LEASE_SECONDS + 10)
+    assert len(await _claim(pool, seconds=SLOW_LEASE_SECONDS + 12, pace=SLOW)) == 1
 
 
 async def test_a_lost_attempt_frees_its_slot_when_its_lease_ends(pool: Pool) -> None:
@@ -172,7 +174,7 @@ async def test_a_full_host_makes_its_fetches_wait_for_its_pace(pool: Pool) -> No
     assert view is not None and view.waiting == Waiting(reason=WaitingReason.QUEUE)  # a gateway of the release before
 
 
-@pytest.mark.parametrize(("was_tried", "opens_at"), [(False, 1), (True, LEASE_SECONDS + 2)])
+@pytest.mark.parametrize(("was_tried", "opens_at"), [(False, 1), (True, SLOW_LEASE_SECONDS + 2)])
 async def test_a_dispatch_of_unknown_fate_keeps_its_slow_host_held(pool: Pool, was_tried: bool, opens_at: float) -> None:
     await _queue(pool, 2)
     (claimed,) = await _claim(pool, seconds=0, pace=SLOW)

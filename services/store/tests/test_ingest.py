@@ -5,68 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
-from common.streams.consumer import StreamMember
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, FEED_STREAM, INGESTING_HASH, STORE_GROUP
 from common.streams.publisher import Publication, publish
 from common.streams.trim import trim_acknowledged
-from ledger_words import PACE, accept_events, accepted, attempted, fetched, wrap_attempted
+from ingest_bench import Bench
+from ledger_words import accept_events, accepted, attempted, fetched, wrap_attempted
 from redis.asyncio import Redis
-from store.consumer import Ingest
 from store.database import Pool, fetch_rows, open_pool
 from store.errors import DatabaseUnavailable
-from store.handlers import AcceptHandler, RecordHandler
 from store.maintenance.stream_trimmer import StreamTrimmer
-from store.metrics import StoreMetrics
-
-NOT_YET_MS = 60_000
-
-
-class Bench:
-    """One store's accept and record loops over a real Redis and a real Postgres."""
-
-    def __init__(self, redis: Redis, pool: Pool, *, name: str = "store-0", takeover_idle_ms: int = NOT_YET_MS) -> None:
-        self.metrics = StoreMetrics()
-        self.woken = 0
-        accept_handler = AcceptHandler(
-            metrics=self.metrics,
-            source="store/t",
-            coalesce_wait_seconds=30,
-            priority_step_seconds=600,
-            wake_dispatcher=self._wake,
-            wake_relay=self._wake,
-        )
-        record_handler = RecordHandler(
-            metrics=self.metrics,
-            source="store/t",
-            pace=PACE,
-            jitter=lambda: 1.0,
-            wake_dispatcher=self._wake,
-            wake_relay=self._wake,
-        )
-        self.accept_member = StreamMember(redis, stream=ACCEPTED_STREAM, group=STORE_GROUP, name=name, count=10, block_ms=50)
-        self.record_member = StreamMember(redis, stream=ATTEMPTED_STREAM, group=STORE_GROUP, name=name, count=10, block_ms=50)
-        self.accept = Ingest(
-            redis=redis,
-            member=self.accept_member,
-            pool=pool,
-            handler=accept_handler,
-            metrics=self.metrics,
-            takeover_idle_ms=takeover_idle_ms,
-        )
-        self.record = Ingest(
-            redis=redis,
-            member=self.record_member,
-            pool=pool,
-            handler=record_handler,
-            metrics=self.metrics,
-            takeover_idle_ms=takeover_idle_ms,
-        )
-
-    def _wake(self) -> None:
-        self.woken += 1
-
-    def parked(self, stream: str) -> float:
-        return self.metrics.registry.get_sample_value("fetchwork_dead_letters_total", {"stream": stream}) or 0.0
 
 
 async def _fetches(pool: Pool) -> int:
@@ -165,7 +112,8 @@ async def test_what_the_database_refuses_is_parked_alone(events: Redis, pool: Po
     await events.xadd(ACCEPTED_STREAM, {"event": text})
     await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
     await bench.accept.run_once()
-    assert await _fetches(pool) == 2
+    statuses = await fetch_rows(pool, "SELECT status, count(*) AS n FROM fetches GROUP BY status")
+    assert {row["status"]: row["n"] for row in statuses} == {"queued": 2, "failed": 1}
     assert bench.parked(ACCEPTED_STREAM) == 1
     assert await _pending(events, ACCEPTED_STREAM) == 0
 

@@ -65,7 +65,7 @@ class Admission:
         """Return when the next hop may be made. Raises ExchangeFailed when it must not be, AttemptSnoozed when not yet."""
         self._pace.end()
         now = self._pace.now()
-        await self._wait_within_timeout(max(self._pace.seconds_left(target.host), self._redirect_opens_at - now))
+        await self._wait(max(self._pace.seconds_left(target.host), self._redirect_opens_at - now))
         if self._robots is not None:
             await self._ask(self._robots, target)
         self._pace.begin(target.host)
@@ -80,7 +80,7 @@ class Admission:
         if not_before is None:
             return True
         seconds = (not_before - now).total_seconds()
-        self.is_postponed = seconds > WAIT_LIMIT_SECONDS or seconds >= self._seconds_until_timeout()
+        self.is_postponed = seconds > WAIT_LIMIT_SECONDS or seconds >= self._seconds_of_lease()
         self._redirect_opens_at = self._pace.now() + seconds
         return not self.is_postponed
 
@@ -100,31 +100,32 @@ class Admission:
             await self._wait_after_robots(self._pace.seconds_left(target.host))
 
     async def _wait_after_robots(self, seconds: float) -> None:
-        """Before the first hop, outside the timeout but within the lease; too long a wait is for the store to schedule.
+        """Before the first hop too long a wait is for the store to schedule.
 
         Not for a command without a train: who sent it knows of no snooze.
         """
         if self._log.hops:
-            await self._wait_within_timeout(seconds)
-            return
-        if self._command.train is None:
-            seconds = min(seconds, WAIT_LIMIT_SECONDS, self._seconds_until_timeout() / 2)
-        elif seconds > WAIT_LIMIT_SECONDS or seconds >= self._ends_at - asyncio.get_running_loop().time():
+            await self._wait(seconds)
+        elif self._command.train is None:
+            await self._wait(min(seconds, WAIT_LIMIT_SECONDS, self._command.request.timeout_seconds / 2))
+        elif seconds > WAIT_LIMIT_SECONDS or seconds >= self._seconds_of_lease():
             raise AttemptSnoozed(self._clock() + timedelta(seconds=seconds))
-        elif (ends_at := self._deadline.when()) is not None:
+        else:
+            await self._wait(seconds)
+
+    async def _wait(self, seconds: float) -> None:
+        """Outside the timeout, which is about the host's time and not ours, but within the lease."""
+        if seconds <= 0:
+            return
+        if seconds >= self._seconds_of_lease():
+            detail = "The pace of the host leaves no time to follow its redirect."
+            raise ExchangeFailed(ErrorType.TIMEOUT, detail, exceeded=Budget.TOTAL)
+        if (ends_at := self._deadline.when()) is not None:
             self._deadline.reschedule(min(ends_at + seconds, self._ends_at))
         await sleep_until(self._pace.now() + seconds, now=self._pace.now)
 
-    async def _wait_within_timeout(self, seconds: float) -> None:
-        if seconds <= 0:
-            return
-        if seconds >= self._seconds_until_timeout():
-            detail = "The pace of the host leaves no time to follow its redirect within the timeout."
-            raise ExchangeFailed(ErrorType.TIMEOUT, detail, exceeded=Budget.TOTAL)
-        await sleep_until(self._pace.now() + seconds, now=self._pace.now)
-
-    def _seconds_until_timeout(self) -> float:
-        return (self._deadline.when() or self._ends_at) - asyncio.get_running_loop().time()
+    def _seconds_of_lease(self) -> float:
+        return self._ends_at - asyncio.get_running_loop().time()
 
 
 def _refused_by_robots(evidence: RobotsEvidence, *, again_at: datetime | None) -> ExchangeFailed:

@@ -25,7 +25,8 @@ from fetcher.metrics import FetcherMetrics, SlowdownSource
 SLOWDOWN_STATUSES = frozenset({429, 503})
 SLOWDOWN_SECONDS = 1.0
 """Without a Retry-After: enough for what is under way to notice; how long to back off is the store's business."""
-LIMIT_SECONDS = 24 * 3600.0
+LIMIT_SECONDS = 60.0
+"""About as long as a train that left before may still run; from then on the store's word holds, also when an operator resumes."""
 HOSTS_LIMIT = 10_000
 UNTOLD_LIMIT = 1000
 MESSAGE_LIMIT_BYTES = 1024

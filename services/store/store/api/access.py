@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Header, HTTPException, Request
+from redis.asyncio import Redis
 
 from store.database import Pool
 from store.hosts.pace import PaceSettings
@@ -17,11 +18,15 @@ class Access:
     """What a route may use."""
 
     pool: Pool
+    events: Redis
+    source: str
     token: str
     upload_limit_bytes: int
     has_fetcher: Callable[[], bool]
     pace: PaceSettings
     metrics: StoreMetrics
+    wake_dispatcher: Callable[[], None]
+    wake_relay: Callable[[], None]
 
 
 async def get_access(request: Request, authorization: Annotated[str, Header()] = "") -> Access:

@@ -26,6 +26,9 @@ CLAIM = query("queue_claim")
 RELEASE = query("queue_release")
 END_LEASES = query("queue_end_leases")
 NOW = query("queue_now")
+HOP_WAITS = 2
+"""How often an attempt may wait for its host's delay by itself: after robots.txt, and before a redirect's hop on the host."""
+HOP_WAIT_LIMIT_SECONDS = 300.0
 TRAIN_SLACK = 1.5
 """How much longer than planned a train may take: its length is what was usual lately, and giving fetches back costs more."""
 
@@ -194,8 +197,9 @@ def _share_out(
 
 
 def _train_seconds(cars: int, delay: int, pace: PaceSettings) -> float:
-    """What a train adds to the lease of each of its fetches: none starts later than that after the first."""
-    return pace.train_seconds * TRAIN_SLACK + delay / 1000 if cars > 1 else 0.0
+    """What a train adds to the lease of each of its fetches: none starts later than that after the first, and hops wait too."""
+    hops_seconds = HOP_WAITS * min(delay / 1000, HOP_WAIT_LIMIT_SECONDS)
+    return pace.train_seconds * TRAIN_SLACK + hops_seconds if cars > 1 else hops_seconds
 
 
 def _trains(rows: Sequence[asyncpg.Record], trains: int) -> list[Sequence[asyncpg.Record]]:

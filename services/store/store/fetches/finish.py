@@ -71,7 +71,7 @@ async def _finish(
     if not finishes:
         return Finished(), []
     rows = await connection.fetch(FINISH, *_columns(finishes), now)
-    await write_events(connection, [_finished_event(row, source=source) for row in rows], now=now)
+    await write_events(connection, [finished_event(row, source=source) for row in rows], now=now)
     provenances = {finish.id: finish.served_by for finish in finishes if finish.served_by is not None}
     served = [provenances[row["id"]] for row in rows if row["id"] in provenances] if provenances else []
     finished = Finished(statuses=Counter(row["status"] for row in rows))
@@ -117,7 +117,8 @@ def _redirects(finish: Finish) -> str | None:
     return storable_json(json.dumps([redirect.model_dump() for redirect in finish.response.redirects]))
 
 
-def _finished_event(row: asyncpg.Record, *, source: str) -> Envelope[FetchFinished]:
+def finished_event(row: asyncpg.Record, *, source: str) -> Envelope[FetchFinished]:
+    """What the feed is told of a fetch that just became terminal."""
     data = FetchFinished(
         id=row["id"],
         url=row["url"],

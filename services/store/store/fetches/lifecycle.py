@@ -24,7 +24,8 @@ Jitter = Callable[[], float]
 class Pending:
     """A fetch that is not terminal, as the queue has it. `attempts` counts those that were answered.
 
-    `revalidates_id` is the finished fetch whose validators the current dispatch carries, if any.
+    `revalidates_id` is the finished fetch whose validators the current dispatch carries, if any. After `expires_in_seconds` no
+    attempt may start any more; None when it does not expire.
     """
 
     id: UUID
@@ -36,6 +37,7 @@ class Pending:
     at_most_once: bool = False
     sharing_key: bytes | None = None
     revalidates_id: UUID | None = None
+    expires_in_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,10 @@ def next_state(
     if outcome.kind is OutcomeKind.NOT_MODIFIED and pending.revalidates_id is not None:
         return _confirm(pending, attempted, stored) if stored is not None else Again(id=pending.id)
     if outcome.is_retryable and not pending.at_most_once and pending.attempts < pending.retries_max:
-        return Retry(id=pending.id, delay_seconds=_delay_seconds(pending, attempted, jitter=jitter))
+        delay_seconds = _delay_seconds(pending, attempted, jitter=jitter)
+        if pending.expires_in_seconds is not None and delay_seconds >= pending.expires_in_seconds:
+            return expire(pending.id, reason="The fetch expires before its next attempt is due.")
+        return Retry(id=pending.id, delay_seconds=delay_seconds)
     return finish(attempted, sharing_key=pending.sharing_key)
 
 
@@ -172,6 +177,21 @@ def abandon(fetch_id: UUID, *, dispatches: int, at_most_once: bool = False) -> F
             "the origin may have received it."
         )
     return Finish(id=fetch_id, status=FetchStatus.FAILED, error=FetchError(type=ErrorType.ABANDONED, detail=detail))
+
+
+def cancel(fetch_id: UUID) -> Finish:
+    """The terminal state of a fetch that its caller does not want any more."""
+    return Finish(id=fetch_id, status=FetchStatus.CANCELLED)
+
+
+def expire(fetch_id: UUID, *, reason: str) -> Finish:
+    """The terminal state of a fetch that may not be attempted any more, because it is too late."""
+    return Finish(id=fetch_id, status=FetchStatus.EXPIRED, error=FetchError(type=ErrorType.EXPIRED, detail=reason))
+
+
+def give_up(fetch_id: UUID, *, error: ErrorType, reason: str) -> Finish:
+    """The terminal state of a fetch that was not attempted, or not again, because of its host."""
+    return Finish(id=fetch_id, status=FetchStatus.FAILED, error=FetchError(type=error, detail=reason))
 
 
 def _confirm(pending: Pending, attempted: FetchAttempted, stored: Stored) -> Finish:

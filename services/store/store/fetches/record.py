@@ -60,7 +60,7 @@ async def record(
 ) -> Recorded:
     """Apply attempts in their order, in the caller's transaction. Done twice it changes nothing; terminal states stay."""
     ids = sorted({attempt.attempted.id for attempt in attempts})
-    rows = {row["id"]: row for row in await connection.fetch(LOCK_PENDING, ids)}
+    rows = {row["id"]: row for row in await connection.fetch(LOCK_PENDING, ids, now)}
     pending = {identifier: _pending(row) for identifier, row in rows.items()}
     hosts = await _hosts(connection, rows, ids)
     unknown = frozenset(ids) - hosts.keys()
@@ -99,6 +99,7 @@ def _pending(row: asyncpg.Record) -> Pending:
         at_most_once=row["at_most_once"],
         sharing_key=row["sharing_key"],
         revalidates_id=row["revalidates_id"],
+        expires_in_seconds=row["expires_in_seconds"],
     )
 
 

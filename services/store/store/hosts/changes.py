@@ -63,6 +63,8 @@ def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now:
     next_slot_at = max(now + delay, host.next_slot_at or now) if delay else host.next_slot_at
     if attempted.outcome.kind is OutcomeKind.SNOOZED:
         return replace(host, lanes=lanes, next_slot_at=next_slot_at)
+    if asked_nobody(attempted):
+        return replace(host, lanes=lanes, recent=(_recent(attempted), *host.recent)[:RECENT_LIMIT])
     took_ms = max(1, round((attempted.finished_at - attempted.started_at) / timedelta(milliseconds=1)))
     usual_ms = took_ms if host.response_ms is None else round(_mean(host.response_ms, took_ms))
     recent = (_recent(attempted), *host.recent)[:RECENT_LIMIT]
@@ -70,7 +72,12 @@ def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now:
 
 
 def compared(host: Host, attempted: FetchAttempted, *, paced_ms: int) -> tuple[Host, bool]:
-    """The host with its latest attempt, and whether two attempts were closer than the later one's dispatch allowed."""
+    """The host with its latest attempt, and whether two attempts were closer than the later one's dispatch allowed.
+
+    One that asked nobody is too close to none.
+    """
+    if asked_nobody(attempted):
+        return host, False
     if host.last_started_at is None or host.last_ended_at is None or attempted.started_at >= host.last_started_at:
         latest = replace(
             host, last_started_at=attempted.started_at, last_ended_at=attempted.finished_at, last_delay_ms=paced_ms
@@ -121,6 +128,14 @@ def unreached(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
         return replace(host, failures=failures)
     rest_seconds = _doubled(settings.breaker_seconds, failures - settings.breaker_failures, settings.breaker_limit_seconds)
     return replace(host, failures=failures, broken_until=now + timedelta(seconds=rest_seconds))
+
+
+def asked_nobody(attempted: FetchAttempted) -> bool:
+    """Whether the attempt was refused before any exchange, such as by a robots.txt that was known before."""
+    evidence = attempted.outcome.evidence
+    asked_robots_at = evidence.robots.fetched_at if evidence.robots is not None else None
+    has_asked_robots = asked_robots_at is not None and asked_robots_at >= attempted.started_at
+    return attempted.outcome.kind is OutcomeKind.REFUSED and not evidence.hops and not has_asked_robots
 
 
 def did_not_reach(attempted: FetchAttempted) -> bool:

@@ -5,13 +5,14 @@ from common.streams.names import INGESTING_HASH
 from redis.asyncio import Redis
 
 from store.database import Pool, fetch_rows
-from store.metrics import StoreMetrics
+from store.metrics import HOST_STATES, StoreMetrics
 from store.queries import query
 
 COUNTS = query("fetches_counts")
 RUNNING = query("queue_running")
 CONSERVATION = query("queue_conservation")
 HISTORY = query("history_rows")
+CLOSED = query("hosts_closed")
 REST_SECONDS = 2.0
 HISTORY_EVERY_PASSES = 5
 """History grows slowly."""
@@ -44,6 +45,9 @@ class Census:
         self._metrics.queue_fetches.labels(state="running").set(running["running"])
         self._metrics.queue_fetches.labels(state="queued").set(max(0, pending - running["running"]))
         self._metrics.queue_oldest_seconds.set(running["oldest_seconds"] or 0)
+        closed = {row["state"]: row["hosts"] for row in await fetch_rows(self._pool, CLOSED)}
+        for state in HOST_STATES:
+            self._metrics.hosts.labels(state=state).set(closed.get(state, 0))
         return REST_SECONDS
 
     async def _measure_gap(self) -> None:

@@ -13,3 +13,8 @@ INSERT INTO audit_log (at, fetch_id, attempt, host, verdict, addresses, peer)
 SELECT at, fetch_id, attempt, host, verdict, string_to_array(addresses, ','), peer
 FROM unnest($1::timestamptz[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[])
     AS given (at, fetch_id, attempt, host, verdict, addresses, peer);
+
+-- name: operator_log_insert
+-- Note what an operator did, in the transaction that does it.
+INSERT INTO operator_log (at, actor, action, subject, detail)
+VALUES (coalesce($5::timestamptz, now()), $1::text, $2::text, $3::text, $4::jsonb);

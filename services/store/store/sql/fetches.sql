@@ -37,6 +37,27 @@ WITH given AS (
 SELECT count(*) AS accepted
 FROM accepted;
 
+-- name: fetches_refuse
+-- A fetch that the database would not take as it came enters the ledger as failed, and never the queue; one that is known stays.
+WITH refused AS (
+    INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at, status, finished_at, error_type, error_detail)
+    VALUES ($1::uuid, $2::text, $3::jsonb, $4::text, coalesce($5::timestamptz, $8::timestamptz, now()),
+            coalesce($8::timestamptz, now()), 'failed', coalesce($8::timestamptz, now()), $6::text, $7::text)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, status, finished_at, request ->> 'url' AS url, response_status, error_type, traceparent
+), counted AS (
+    INSERT INTO fetch_counts AS counts (shard, name, fetches)
+    SELECT pg_backend_pid() % 64, names.name, count(*)
+    FROM refused
+    CROSS JOIN (VALUES ('accepted'), ('failed')) AS names (name)
+    GROUP BY names.name
+    ORDER BY names.name
+    ON CONFLICT (shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
+)
+SELECT id, status, finished_at, url, response_status, error_type, traceparent
+FROM refused;
+
 -- name: fetches_known
 -- Which of these ids the ledger has, and their hosts.
 SELECT id, host
@@ -109,7 +130,8 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
        fetches.accepted_at, fetches.finished_at, queue.run_at,
        CASE WHEN queue.leader_id IS NOT NULL AND queue.state = 'queued' THEN 'coalesced' ELSE queue.waiting END AS waiting,
        queue.run_at > coalesce($2::timestamptz, now()) AS is_later,
-       coalesce((fetches.request ->> 'priority')::integer, 5) AS priority, (fetches.request ->> 'expires_at')::timestamptz AS expires_at,
+       coalesce((fetches.request ->> 'priority')::integer, 5) AS priority,
+       (fetches.request ->> 'expires_at')::timestamptz AS expires_at,
        coalesce($2::timestamptz, now()) AS now, hosts.*, fetches.host,
        fetches.response_status, fetches.response_headers, fetches.media_type, fetches.final_url, fetches.content_digest,
        contents.size_bytes, fetches.error_type, fetches.error_detail, fetches.detected_media_type, fetches.charset,

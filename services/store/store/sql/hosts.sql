@@ -144,3 +144,108 @@ WITH idle AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM forgotten) AS forgotten,
        (SELECT max(host) FROM idle HAVING count(*) = $2::bigint) AS last_host;
+
+-- name: hosts_override
+-- What an operator set on a host that the caller has locked, or nothing.
+UPDATE hosts
+SET override_state = $2::text,
+    override_delay_ms = $3::integer,
+    override_max_in_flight = $4::integer,
+    override_reason = $5::text,
+    override_by = $6::text,
+    override_until = $7::timestamptz
+WHERE host = $1::text;
+
+-- name: hosts_refusing
+-- The next $2 hosts after $1 that an operator banned or that could not be reached, and the time in force.
+SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
+       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
+       override_reason, override_by, override_until,
+       coalesce($3::timestamptz, now()) AS now
+FROM hosts
+WHERE (override_state = 'banned' OR broken_until IS NOT NULL)
+  AND host > $1::text
+ORDER BY host
+LIMIT $2::bigint;
+
+-- name: hosts_one
+-- One host as operators see it.
+SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
+       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
+       override_reason, override_by, override_until,
+       coalesce($2::timestamptz, now()) AS now
+FROM hosts
+WHERE host = $1::text;
+
+-- name: hosts_page
+-- The next $2 hosts after $1, whatever an operator set.
+SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
+       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
+       override_reason, override_by, override_until,
+       coalesce($3::timestamptz, now()) AS now
+FROM hosts
+WHERE host > $1::text
+ORDER BY host
+LIMIT $2::bigint;
+
+-- name: hosts_page_open
+-- The next $2 hosts after $1 that no operator closed.
+SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
+       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
+       override_reason, override_by, override_until,
+       coalesce($3::timestamptz, now()) AS now
+FROM hosts
+WHERE host > $1::text
+  AND (override_state IS NULL OR override_until <= coalesce($3::timestamptz, now()))
+ORDER BY host
+LIMIT $2::bigint;
+
+-- name: hosts_page_closed
+-- The next $2 hosts after $1 that an operator paused, or banned ($4).
+SELECT host, look_at, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until,
+       response_ms, last_started_at, last_ended_at, last_delay_ms, recent, override_state, override_delay_ms, override_max_in_flight,
+       override_reason, override_by, override_until,
+       coalesce($3::timestamptz, now()) AS now
+FROM hosts
+WHERE host > $1::text
+  AND override_state IS NOT NULL
+  AND override_state = $4::text
+  AND override_until > coalesce($3::timestamptz, now())
+ORDER BY host
+LIMIT $2::bigint;
+
+-- name: hosts_load
+-- How many fetches of these hosts are out, and how many wait, those up to $2 of each.
+WITH leased AS MATERIALIZED (
+    SELECT host, count(*) AS fetches
+    FROM fetch_queue
+    WHERE state = 'running'
+      AND run_at > coalesce($3::timestamptz, now())
+    GROUP BY host
+)
+SELECT given.host, waiting.fetches AS waiting,
+       coalesce((SELECT leased.fetches FROM leased WHERE leased.host = given.host), 0) AS leased
+FROM unnest($1::text[]) AS given (host)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS fetches
+    FROM (
+        SELECT 1
+        FROM fetch_queue
+        WHERE fetch_queue.host = given.host
+          AND (state = 'queued' OR run_at <= coalesce($3::timestamptz, now()))
+        LIMIT $2::bigint
+    ) AS counted
+) AS waiting;
+
+-- name: hosts_closed
+-- How many hosts operators closed, by state, and how many could not be reached and were not reached since.
+SELECT override_state AS state, count(*) AS hosts
+FROM hosts
+WHERE override_state IS NOT NULL
+  AND override_until > now()
+GROUP BY override_state
+UNION ALL
+SELECT 'unreached', count(*)
+FROM hosts
+WHERE (override_state = 'banned' OR broken_until IS NOT NULL)
+  AND broken_until IS NOT NULL;

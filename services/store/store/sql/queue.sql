@@ -105,9 +105,11 @@ RETURNING host;
 
 -- name: queue_lock_pending
 -- Lock what `record` is about to change, in id order so that two recorders cannot deadlock.
-SELECT queue.id, queue.host, queue.state, queue.dispatch_seq, queue.pace_ms, queue.attempts, queue.at_most_once, queue.sharing_key, queue.revalidates_id,
+SELECT queue.id, queue.host, queue.state, queue.dispatch_seq, queue.pace_ms, queue.attempts, queue.at_most_once,
+       queue.sharing_key, queue.revalidates_id,
        (fetches.request -> 'retries' ->> 'max')::integer AS retries_max,
-       (fetches.request -> 'retries' ->> 'backoff_seconds')::float8 AS backoff_seconds
+       (fetches.request -> 'retries' ->> 'backoff_seconds')::float8 AS backoff_seconds,
+       extract(epoch FROM queue.expires_at - coalesce($2::timestamptz, now()))::float8 AS expires_in_seconds
 FROM fetch_queue AS queue
 JOIN fetches ON fetches.id = queue.id
 WHERE queue.id = ANY($1::uuid[])
@@ -153,6 +155,74 @@ WHERE state = 'running'
 ORDER BY run_at
 LIMIT $2::bigint
 FOR UPDATE SKIP LOCKED;
+
+-- name: queue_lock
+-- One pending fetch, to be ended: nobody else changes it until then.
+SELECT id
+FROM fetch_queue
+WHERE id = $1::uuid
+FOR UPDATE;
+
+-- name: queue_find_expired
+-- Fetches that nobody may start any more and that are not out now. What may be sent once only and was sent is the abandoner's:
+-- its request may have arrived.
+SELECT id, expires_at
+FROM fetch_queue
+WHERE expires_at <= coalesce($2::timestamptz, now())
+  AND (state = 'queued' OR run_at <= coalesce($2::timestamptz, now()) AND NOT at_most_once)
+ORDER BY expires_at, id
+LIMIT $1::bigint
+FOR UPDATE SKIP LOCKED;
+
+-- name: queue_find_banned
+-- Whatever waits on these hosts and is not out now, at most $2 fetches. Those that wait for another one end with that.
+SELECT waiting.id, waiting.host
+FROM unnest($1::text[]) AS given (host)
+CROSS JOIN LATERAL (
+    SELECT line.*
+    FROM (
+        SELECT id, host
+        FROM fetch_queue
+        WHERE fetch_queue.host = given.host
+          AND leader_id IS NULL
+          AND waiting = 'queue'
+          AND (state = 'queued' OR run_at <= coalesce($3::timestamptz, now()) AND NOT at_most_once)
+        ORDER BY rank_at, id
+        LIMIT $2::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS line
+    UNION ALL
+    SELECT later.*
+    FROM (
+        SELECT id, host
+        FROM fetch_queue
+        WHERE fetch_queue.host = given.host
+          AND leader_id IS NULL
+          AND waiting <> 'queue'
+          AND state = 'queued'
+        ORDER BY run_at, id
+        LIMIT $2::bigint
+        FOR UPDATE SKIP LOCKED
+    ) AS later
+) AS waiting
+LIMIT $2::bigint;
+
+-- name: queue_find_unreached
+-- What has been due on these hosts for longer than $2 seconds and is not out now, at most $3 fetches.
+SELECT waiting.id, waiting.host, waiting.attempts
+FROM unnest($1::text[]) AS given (host)
+CROSS JOIN LATERAL (
+    SELECT id, host, attempts
+    FROM fetch_queue
+    WHERE fetch_queue.host = given.host
+      AND leader_id IS NULL
+      AND run_at <= coalesce($4::timestamptz, now()) - make_interval(secs => $2::float8)
+      AND NOT (state = 'running' AND at_most_once)
+    ORDER BY run_at, id
+    LIMIT $3::bigint
+    FOR UPDATE SKIP LOCKED
+) AS waiting
+LIMIT $3::bigint;
 
 -- name: queue_running
 -- How many fetches are leased now, and how long the oldest due one has waited.

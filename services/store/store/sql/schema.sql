@@ -159,6 +159,7 @@ CREATE TABLE hosts (
 
 CREATE INDEX hosts_to_look_at ON hosts (look_at, host);
 CREATE INDEX hosts_refusing ON hosts (host) WHERE override_state = 'banned' OR broken_until IS NOT NULL;
+CREATE INDEX hosts_overridden ON hosts (host) WHERE override_state IS NOT NULL;
 
 -- Leaders that finished with more followers than one transaction may finish; empty but for moments.
 CREATE TABLE finished_leaders (

@@ -38,6 +38,7 @@ CREATE TABLE hosts (
 
 CREATE INDEX hosts_to_look_at ON hosts (look_at, host);
 CREATE INDEX hosts_refusing ON hosts (host) WHERE override_state = 'banned' OR broken_until IS NOT NULL;
+CREATE INDEX hosts_overridden ON hosts (host) WHERE override_state IS NOT NULL;
 
 ALTER TABLE fetch_queue
     ADD COLUMN pace_ms    integer     NOT NULL DEFAULT 0,
