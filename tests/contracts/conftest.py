@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from store.api.access import Access
 from store.app import create_app as create_store
 from store.database import Connection, Pool, in_transaction, open_pool
-from store.dispatch.claim import Claimed, Lease, claim
+from store.dispatch.claim import Claimed, ClaimLimits, Lease, claim
 from store.fetches.accept import accept
 from store.fetches.record import Attempt, record
 from store.hosts.pace import PaceSettings
@@ -52,10 +52,15 @@ async def dispatched(ledger: Pool) -> list[Claimed]:
     promised = recorded_event("fetch.accepted.v1.three")
 
     async def work(connection: Connection) -> None:
-        await accept(connection, [promised], source="store/0", coalesce_wait_seconds=1, now=None)
+        await accept(
+            connection, [promised], source="store/0", coalesce_wait_seconds=1, priority_step_seconds=600, now=None
+        )
+        await connection.execute("UPDATE hosts SET last_ended_at = '2025-01-01'")  # one that nobody met gets one at a time
 
     await in_transaction(ledger, work)
-    return await claim(ledger, limit=10, leased_limit=10, lease=LEASE, pace=PACE, now=None)
+    limits = ClaimLimits(claim_fetches=10, slots=10, leased_fetches=10)
+    trains = await claim(ledger, limits=limits, lease=LEASE, pace=PACE, trains=False, now=None)
+    return [fetch for train in trains for fetch in train]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ async def store(ledger: Pool, dispatched: list[Claimed], events_url: str) -> Asy
         token=TOKEN,
         upload_limit_bytes=100_000,
         has_fetcher=lambda: True,
-        pace=PaceSettings(delay_ms=0, max_in_flight=4),
+        pace=PACE,
         metrics=StoreMetrics(),
         wake_dispatcher=lambda: None,
         wake_relay=lambda: None,
