@@ -76,7 +76,7 @@ class Attempts:
             self._slowdowns.learn(attempted.outcome)
             if attempted.outcome.kind is OutcomeKind.SNOOZED:
                 return self._give_back(command, attempted, SnoozeReason.CRAWL_DELAY, started_at=started_at)
-            finished = self._attempted(command, attempted.outcome, started_at=started_at)
+            finished = self._attempted(command, attempted, started_at=started_at)
             self._metrics.attempted(attempted.outcome)
             _log_attempt(finished, host=attempted.host, method=command.request.method)
             return self._finished(command, attempted, finished)
@@ -85,7 +85,7 @@ class Attempts:
         """Give the command back unattempted. `not_before` is until when its host asked to be left alone, if it did."""
         with _span_of(command):
             outcome = Outcome(kind=OutcomeKind.SNOOZED, not_before=not_before)
-            attempted = Attempted(outcome=outcome, host=host_of(command.request.url))
+            attempted = Attempted(outcome=outcome, finished_at=self._clock(), host=host_of(command.request.url))
             return self._give_back(command, attempted, reason, started_at=None)
 
     async def report(self, finished: Finished) -> None:
@@ -114,12 +114,13 @@ class Attempts:
         except Exception:
             log.exception("attempt broke", fetch_id=str(command.id), dispatch_seq=command.dispatch_seq)
             error = FetchError(type=ErrorType.INTERNAL, detail="The fetcher failed; this is not the host's fault.")
-            return Attempted(outcome=judge_failure(error, is_idempotent=command.request.is_idempotent))
+            outcome = judge_failure(error, is_idempotent=command.request.is_idempotent)
+            return Attempted(outcome=outcome, finished_at=self._clock())
 
     def _give_back(
         self, command: PerformFetch, attempted: Attempted, reason: SnoozeReason, *, started_at: datetime | None
     ) -> Finished:
-        finished = self._attempted(command, attempted.outcome, started_at=started_at)
+        finished = self._attempted(command, attempted, started_at=started_at)
         self._metrics.snoozed(reason)
         log.info(
             "fetch snoozed",
@@ -131,15 +132,14 @@ class Attempts:
         )
         return self._finished(command, attempted, finished)
 
-    def _attempted(self, command: PerformFetch, outcome: Outcome, *, started_at: datetime | None) -> FetchAttempted:
-        now = self._clock()
+    def _attempted(self, command: PerformFetch, attempted: Attempted, *, started_at: datetime | None) -> FetchAttempted:
         return FetchAttempted(
             id=command.id,
             dispatch_seq=command.dispatch_seq,
             worker=self._worker,
-            started_at=started_at or now,
-            finished_at=now,
-            outcome=outcome,
+            started_at=started_at or attempted.finished_at,
+            finished_at=attempted.finished_at,
+            outcome=attempted.outcome,
         )
 
     def _finished(self, command: PerformFetch, attempted: Attempted, finished: FetchAttempted) -> Finished:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from common.clock import Clock, utc_now
-from common.contracts.fetches import Budget, ErrorType, Outcome, OutcomeKind, PerformFetch, ResponseHead
+from common.contracts.fetches import (
+    BodyReference,
+    Budget,
+    ErrorType,
+    FetchRequest,
+    Outcome,
+    OutcomeKind,
+    PerformFetch,
+    ResponseHead,
+)
 
 from fetcher.body import check_declared_length, pack_body, read_body
 from fetcher.codings import plain_name
@@ -29,9 +38,13 @@ REPORT_MARGIN_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempted:
-    """The judged outcome, the host it is about, and the compressed body that it refers to, if any."""
+    """The judged outcome, the host it is about, and the compressed body that it refers to, if any.
+
+    `finished_at` is when the last exchange was over; judging and packing come after.
+    """
 
     outcome: Outcome
+    finished_at: datetime
     host: str | None = None
     body: bytes | None = None
 
@@ -59,32 +72,43 @@ async def perform(
     request, log = command.request, EvidenceLog()
     pace = pace or Pace(host_of(request.url))
     gate = robots if request.robots == "obey" else None
+    ended: _Received | ExchangeFailed | AttemptSnoozed
     try:
-        received = await _receive(command, client=client, gate=gate, pace=pace, log=log, clock=clock)
-    except ExchangeFailed as failed:
-        evidence = log.failed_evidence(exceeded=failed.exceeded)
-        outcome = judge_failure(
-            failed.error, evidence=evidence, passes_at=failed.passes_at, is_idempotent=request.is_idempotent
-        )
-        return Attempted(outcome=outcome, host=log.host)
-    except AttemptSnoozed as snoozed:
-        outcome = Outcome(kind=OutcomeKind.SNOOZED, not_before=snoozed.until, evidence=log.evidence())
-        return Attempted(outcome=outcome, host=log.host)
+        ended = await _receive(command, client=client, gate=gate, pace=pace, log=log, clock=clock)
+    except (ExchangeFailed, AttemptSnoozed) as error:
+        ended = error
     finally:
-        pace.end()
+        finished_at = clock()
+        pace.finish()
+    body = await pack_body(ended.content) if isinstance(ended, _Received) and not ended.is_revalidation else None
+    outcome = _judge(ended, body.reference if body else None, log=log, now=finished_at, request=request)
+    return Attempted(outcome=outcome, finished_at=finished_at, host=log.host, body=body.data if body else None)
+
+
+def _judge(
+    ended: _Received | ExchangeFailed | AttemptSnoozed,
+    body: BodyReference | None,
+    *,
+    log: EvidenceLog,
+    now: datetime,
+    request: FetchRequest,
+) -> Outcome:
+    if isinstance(ended, ExchangeFailed):
+        evidence = log.failed_evidence(exceeded=ended.exceeded)
+        return judge_failure(ended.error, evidence=evidence, passes_at=ended.passes_at, is_idempotent=request.is_idempotent)
     evidence = log.evidence()
-    if received.is_revalidation:
-        return Attempted(outcome=judge_revalidation(received.head, evidence=evidence), host=log.host)
-    packed = await pack_body(received.content)
-    outcome = judge_response(
-        received.head,
-        body=packed.reference if packed else None,
+    if isinstance(ended, AttemptSnoozed):
+        return Outcome(kind=OutcomeKind.SNOOZED, not_before=ended.until, evidence=evidence)
+    if ended.is_revalidation:
+        return judge_revalidation(ended.head, evidence=evidence)
+    return judge_response(
+        ended.head,
+        body=body,
         evidence=evidence,
-        now=clock(),
+        now=now,
         is_idempotent=request.is_idempotent,
-        is_postponed=received.is_postponed,
+        is_postponed=ended.is_postponed,
     )
-    return Attempted(outcome=outcome, host=log.host, body=packed.data if packed else None)
 
 
 async def _receive(

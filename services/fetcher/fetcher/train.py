@@ -90,11 +90,7 @@ class TrainRun:
     async def _attempt(self, car: PerformFetch) -> Finished:
         if self._started_at is None:
             self._started_at = self._now()
-        opened_at = self._pace.opens_at
-        finished = await self._attempts.perform(car, pace=self._pace)
-        if self._host is not None and self._pace.opens_at != opened_at:
-            self._pace.exchanged(self._host)  # the gap that the store looks at begins where the attempt ended
-        return finished
+        return await self._attempts.perform(car, pace=self._pace)
 
     async def _wait_for_turn(self, car: PerformFetch) -> Halt | None:
         """Wait until the host's pace lets this car start; at once why it must not, when that is known or comes to be known."""

@@ -20,6 +20,7 @@ class Pace:
         self.now = now
         self._opens_at = now()
         self._is_exchanging = False
+        self._has_exchanged = False
 
     @property
     def opens_at(self) -> float:
@@ -37,11 +38,19 @@ class Pace:
     def begin(self, host: str) -> None:
         """An exchange with `host` starts now."""
         self._is_exchanging = host == self.host
+        self._has_exchanged |= self._is_exchanging
 
     def end(self) -> None:
         """The exchange that was begun, if any, has ended now. Idempotent."""
         if self._is_exchanging:
             self._is_exchanging = False
+            self._opens_at = self.now() + self.delay_seconds
+
+    def finish(self) -> None:
+        """An attempt is over: if it asked the host for anything the gap begins now, whoever was asked last."""
+        self.end()
+        if self._has_exchanged:
+            self._has_exchanged = False
             self._opens_at = self.now() + self.delay_seconds
 
     def exchanged(self, host: str) -> None:
