@@ -1,4 +1,4 @@
-"""Accept many fetches at once, as a gateway does: its own publisher, a hundred fetches in an event."""
+"""Accept many fetches at once, as a gateway does: its own publisher, some fetches in an event."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -17,8 +17,9 @@ from fetchwork_local.valkey import redis_url
 from gateway.publish import Publisher
 from redis.asyncio import Redis
 
-FETCHES_IN_AN_EVENT = 100
-EVENTS_AT_ONCE = 20
+FETCHES_IN_AN_EVENT = 10
+"""The store takes in 200 events in a transaction, which with many more would last longer than a statement may."""
+EVENTS_AT_ONCE = 100
 INGESTING_LIMIT = 10**6
 TIMEOUT_SECONDS = 30
 POLL_SECONDS = 0.1
