@@ -5,7 +5,7 @@ nothing. One bad message never blocks its neighbours: a refused batch is applied
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic
 
 import structlog
@@ -28,7 +28,24 @@ entry is waited for and costs no delay."""
 
 log = structlog.get_logger()
 
+PART_LIMIT_BYTES = 1024 * 1024
+"""Events in one transaction at most, which may speak of many fetches each; one that is larger is applied by itself."""
+
 Refusal = tuple[StreamEntry, str]
+
+
+def parts_of(entries: Sequence[StreamEntry], *, limit_bytes: int) -> Iterator[Sequence[StreamEntry]]:
+    """The entries in their order, as many together as fit."""
+    part: list[StreamEntry] = []
+    size_bytes = 0
+    for entry in entries:
+        if part and size_bytes + len(entry.event) > limit_bytes:
+            yield part
+            part, size_bytes = [], 0
+        part.append(entry)
+        size_bytes += len(entry.event)
+    if part:
+        yield part
 
 
 class Ingest(Generic[Data]):
@@ -63,7 +80,8 @@ class Ingest(Generic[Data]):
                 self._is_ready = True
             entries = await self._next_batch()
             if entries:
-                await self._ingest(entries)
+                for part in parts_of(entries, limit_bytes=PART_LIMIT_BYTES):
+                    await self._ingest(part)
                 return GATHER_SECONDS
         except Exception as error:
             self._has_own_pending = True
@@ -139,6 +157,7 @@ class Ingest(Generic[Data]):
 
     async def _refuse(self, delivery: Delivery[Data], reason: str) -> tuple[list[Delivery[Data]], list[Refusal]]:
         """Park the entry and note what follows from it, together: delivered again it might not be refused again."""
+
         async def work(connection: Connection) -> tuple[Applied, bool]:
             return await self._handler.refuse(connection, delivery), await self._insert(connection, delivery.entry, reason)
 

@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from common.streams.consumer import StreamEntry
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, FEED_STREAM, INGESTING_HASH, STORE_GROUP
 from common.streams.publisher import Publication, publish
 from common.streams.trim import trim_acknowledged
 from ingest_bench import Bench
 from ledger_words import accept_events, accepted, attempted, fetched, wrap_attempted
 from redis.asyncio import Redis
+from store.consumer import parts_of
 from store.database import Pool, fetch_rows, open_pool
 from store.errors import DatabaseUnavailable
 from store.maintenance.stream_trimmer import StreamTrimmer
@@ -22,6 +24,26 @@ async def _fetches(pool: Pool) -> int:
 
 async def _pending(redis: Redis, stream: str) -> int:
     return int((await redis.xpending(stream, STORE_GROUP))["pending"])
+
+
+def test_what_many_large_events_say_is_applied_in_parts() -> None:
+    entries = [StreamEntry(id=f"{number}-0", event=b"x" * size) for number, size in enumerate((60, 40, 1, 500, 30, 30))]
+    parts = [[len(entry.event) for entry in part] for part in parts_of(entries, limit_bytes=100)]
+    assert parts == [[60, 40], [1], [500], [30, 30]]
+
+
+async def test_many_events_of_many_fetches_are_applied_and_acknowledged_in_parts(events: Redis, pool: Pool) -> None:
+    """Ten thousand fetches in one delivery."""
+    large = [accepted(1000, host=f"h{number}.test") for number in range(10)]
+    await publish(events, ACCEPTED_STREAM, [Publication(event=event) for event in large])
+    bench = Bench(events, pool)
+    await bench.accept.run_once()
+    assert await _fetches(pool) == 10_000 and await _pending(events, ACCEPTED_STREAM) == 0
+    assert (bench.metrics.registry.get_sample_value("fetchwork_ingest_seconds_count", {"stream": ACCEPTED_STREAM}) or 0) > 2
+
+
+async def test_there_is_no_lag_before_there_is_a_stream(events: Redis, pool: Pool) -> None:
+    assert await Bench(events, pool).accept_member.lag() == 0
 
 
 async def test_an_accepted_event_reaches_the_ledger_and_is_acknowledged(events: Redis, pool: Pool) -> None:

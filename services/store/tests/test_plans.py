@@ -9,6 +9,7 @@ from store.queries import query
 ROWS = 40_000
 HOT = [
     "fetches_accept",
+    "queue_enqueue",
     "fetches_finish",
     "fetches_read",
     "attempts_insert",

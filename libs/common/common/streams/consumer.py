@@ -82,7 +82,9 @@ class StreamMember:
             await self._redis.xack(self.stream, self.group, *ids)
 
     async def lag(self) -> int:
-        """Entries not yet delivered plus entries pending, for this group."""
+        """Entries not yet delivered plus entries pending, for this group; 0 before there is a stream."""
+        if not await self._redis.exists(self.stream):
+            return 0
         for info in await self._redis.xinfo_groups(self.stream):
             if _text(info["name"]) == self.group:
                 return int(info["lag"] or 0) + int(info["pending"])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import AcceptedFetch, FetchesAccepted
@@ -11,12 +12,10 @@ from store.database import Connection
 from store.fetches.finish import Finished, finish_fetches
 from store.fetches.reuse import Asker, plan_reuse
 from store.fetches.sharing import Sharing, sharing_of
-from store.hosts.rows import expect_work
 from store.queries import query
 
 ACCEPT = query("fetches_accept")
-CLOCK_MARGIN_SECONDS = 60.0
-"""How far the clock of a gateway, which says when a fetch was accepted, may be ahead of Postgres's."""
+ENQUEUE = query("queue_enqueue")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,38 +45,41 @@ async def accept(
     sharings = [sharing_of(fetch.request) for fetch, _ in rows]
     askers = [asker for (fetch, _), sharing in zip(rows, sharings, strict=True) if (asker := _asker(fetch, sharing))]
     plan = await plan_reuse(connection, askers, now=now)
-    accepted = await connection.fetchval(
+    accepted = await connection.fetch(
         ACCEPT,
         [fetch.id for fetch, _ in rows],
         [fetch.host for fetch, _ in rows],
         [fetch.request.model_dump_json() for fetch, _ in rows],
         [traceparent for _, traceparent in rows],
         [fetch.accepted_at for fetch, _ in rows],
-        [fetch.request.timeout_seconds for fetch, _ in rows],
-        [fetch.request.delay_seconds for fetch, _ in rows],
-        [fetch.request.not_before for fetch, _ in rows],
-        [fetch.request.expires_at for fetch, _ in rows],
-        [fetch.request.priority for fetch, _ in rows],
-        [not fetch.request.is_idempotent for fetch, _ in rows],
-        [sharing.sharing_key if sharing else None for sharing in sharings],
-        [sharing.coalesce_key if sharing else None for sharing in sharings],
-        [plan.leaders.get(fetch.id) for fetch, _ in rows],
-        coalesce_wait_seconds,
-        priority_step_seconds,
         now,
     )
     finished = await finish_fetches(connection, plan.finishes, source=source, now=now)
-    due = [fetch for fetch, _ in rows if fetch.id not in plan.leaders]
-    delays_seconds = [_delay_seconds(fetch) for fetch in due]
-    await expect_work(connection, [fetch.host for fetch in due], delays_seconds, now=now)
-    return Accepted(count=int(accepted), finished=finished)
+    pending = {row["id"] for row in accepted} - {finish.id for finish in plan.finishes}
+    queued = [
+        (fetch, sharing) for (fetch, _), sharing in zip(rows, sharings, strict=True) if fetch.id in pending
+    ]
+    if queued:
+        columns = zip(*(_queue_row(fetch, sharing, plan.leaders.get(fetch.id)) for fetch, sharing in queued), strict=True)
+        await connection.execute(ENQUEUE, *map(list, columns), coalesce_wait_seconds, priority_step_seconds, now)
+    return Accepted(count=len(accepted), finished=finished)
 
 
-def _delay_seconds(fetch: AcceptedFetch) -> float:
-    """How long after its acceptance a fetch is due; the claim may look earlier, and never looks later."""
-    not_before = fetch.request.not_before
-    wanted = (not_before - fetch.accepted_at).total_seconds() - CLOCK_MARGIN_SECONDS if not_before is not None else 0.0
-    return max(fetch.request.delay_seconds, wanted, 0.0)
+def _queue_row(fetch: AcceptedFetch, sharing: Sharing | None, leader_id: UUID | None) -> tuple[object, ...]:
+    request = fetch.request
+    return (
+        fetch.id,
+        fetch.host,
+        request.timeout_seconds,
+        request.delay_seconds,
+        request.not_before,
+        request.expires_at,
+        request.priority,
+        not request.is_idempotent,
+        sharing.sharing_key if sharing else None,
+        sharing.coalesce_key if sharing else None,
+        leader_id,
+    )
 
 
 def _asker(fetch: AcceptedFetch, sharing: Sharing | None) -> Asker | None:

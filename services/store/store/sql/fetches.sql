@@ -1,31 +1,14 @@
 -- The ledger: what was accepted and what became of it.
 
 -- name: fetches_accept
--- New fetches enter the ledger, the queue and the count in one statement; ids already known change nothing. One with a leader
--- waits for it, $15 seconds at most. Each level of priority is worth $16 seconds of waiting.
-WITH given AS (
-    SELECT *, greatest(coalesce($17::timestamptz, now()) + make_interval(secs => delay_seconds), not_before) AS due_at
-    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::real[], $7::real[], $8::timestamptz[],
-                $9::timestamptz[], $10::smallint[], $11::boolean[], $12::bytea[], $13::bytea[], $14::uuid[])
-        AS given (id, host, request, traceparent, accepted_at, timeout_seconds, delay_seconds, not_before, expires_at, priority,
-                  at_most_once, sharing_key, coalesce_key, leader_id)
-), accepted AS (
+-- New fetches enter the ledger and its count; ids already known change nothing. Tells which were new.
+WITH accepted AS (
     INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at)
-    SELECT id, host, request, traceparent, accepted_at, coalesce($17::timestamptz, now())
-    FROM given
+    SELECT id, host, request, traceparent, accepted_at, coalesce($6::timestamptz, now())
+    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[])
+        AS given (id, host, request, traceparent, accepted_at)
     ON CONFLICT (id) DO NOTHING
     RETURNING id
-), queued AS (
-    INSERT INTO fetch_queue (id, host, run_at, rank_at, priority, expires_at, waiting, timeout_seconds, at_most_once, sharing_key,
-                             coalesce_key, leader_id)
-    SELECT given.id, given.host,
-           CASE WHEN given.leader_id IS NULL THEN given.due_at ELSE given.due_at + make_interval(secs => $15::real) END,
-           given.due_at - make_interval(secs => given.priority * $16::real),
-           given.priority, given.expires_at,
-           CASE WHEN given.due_at > coalesce($17::timestamptz, now()) THEN 'delay' ELSE 'queue' END,
-           given.timeout_seconds, given.at_most_once, given.sharing_key, given.coalesce_key, given.leader_id
-    FROM given
-    JOIN accepted USING (id)
 ), counted AS (
     INSERT INTO fetch_counts AS counts (shard, name, fetches)
     SELECT pg_backend_pid() % 64, 'accepted', count(*)
@@ -34,7 +17,7 @@ WITH given AS (
     ON CONFLICT (shard, name) DO UPDATE
     SET fetches = counts.fetches + excluded.fetches
 )
-SELECT count(*) AS accepted
+SELECT id
 FROM accepted;
 
 -- name: fetches_refuse

@@ -1,5 +1,35 @@
 -- The queue of due work. One column, run_at, serves first dispatch, delay, retry and the end of a lease.
 
+-- name: queue_enqueue
+-- New fetches enter the queue, and the claim looks at their hosts when the first of each is due. One with a leader waits for it, $12
+-- seconds at most. Each level of priority is worth $13 seconds of waiting. Always locks the hosts, also where that changes nothing:
+-- a claim that is looking right now has not seen the work.
+WITH given AS (
+    SELECT *, greatest(coalesce($14::timestamptz, now()) + make_interval(secs => delay_seconds), not_before) AS due_at
+    FROM unnest($1::uuid[], $2::text[], $3::real[], $4::real[], $5::timestamptz[], $6::timestamptz[], $7::smallint[], $8::boolean[],
+                $9::bytea[], $10::bytea[], $11::uuid[])
+        AS given (id, host, timeout_seconds, delay_seconds, not_before, expires_at, priority, at_most_once, sharing_key,
+                  coalesce_key, leader_id)
+), queued AS (
+    INSERT INTO fetch_queue (id, host, run_at, rank_at, priority, expires_at, waiting, timeout_seconds, at_most_once, sharing_key,
+                             coalesce_key, leader_id)
+    SELECT id, host,
+           CASE WHEN leader_id IS NULL THEN due_at ELSE due_at + make_interval(secs => $12::real) END,
+           due_at - make_interval(secs => priority * $13::real),
+           priority, expires_at,
+           CASE WHEN due_at > coalesce($14::timestamptz, now()) THEN 'delay' ELSE 'queue' END,
+           timeout_seconds, at_most_once, sharing_key, coalesce_key, leader_id
+    FROM given
+)
+INSERT INTO hosts (host, look_at)
+SELECT host, min(due_at)
+FROM given
+WHERE leader_id IS NULL
+GROUP BY host
+ORDER BY host
+ON CONFLICT (host) DO UPDATE
+SET look_at = least(hosts.look_at, excluded.look_at);
+
 -- name: queue_claim
 -- Lease what is due on hosts that the caller has locked: of each at most $2 trains of $3 fetches, those first in its line first, and
 -- never more than $5 in all. What is in line goes by rank; what was to be due later joins by its time. The trains of a host take turns
