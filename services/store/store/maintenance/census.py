@@ -8,7 +8,6 @@ from store.database import Pool, fetch_rows
 from store.metrics import HOST_STATES, StoreMetrics
 from store.queries import query
 
-COUNTS = query("fetches_counts")
 RUNNING = query("queue_running")
 CONSERVATION = query("queue_conservation")
 HISTORY = query("history_rows")
@@ -34,14 +33,12 @@ class Census:
         """Set every gauge once."""
         for member in self._members:
             self._metrics.stream_lag.labels(stream=member.stream, group=member.group).set(await member.lag())
-        await self._measure_gap()
+        pending = await self._measure_gap()
         if self._passes % HISTORY_EVERY_PASSES == 0:
             for row in await fetch_rows(self._pool, HISTORY):
                 self._metrics.history_rows.labels(table=row["name"]).set(row["rows"])
         self._passes += 1
         running = (await fetch_rows(self._pool, RUNNING))[0]
-        counts = {row["name"]: int(row["fetches"]) for row in await fetch_rows(self._pool, COUNTS)}
-        pending = counts.get("enqueued", 0) - counts.get("dequeued", 0)
         self._metrics.queue_fetches.labels(state="running").set(running["running"])
         self._metrics.queue_fetches.labels(state="queued").set(max(0, pending - running["running"]))
         self._metrics.queue_oldest_seconds.set(running["oldest_seconds"] or 0)
@@ -50,8 +47,9 @@ class Census:
             self._metrics.hosts.labels(state=state).set(closed.get(state, 0))
         return REST_SECONDS
 
-    async def _measure_gap(self) -> None:
-        """Accepted includes fetches that are only in Redis yet: the gap is above 0 while they travel, and stays so if lost."""
+    async def _measure_gap(self) -> int:
+        """How many fetches are pending. The gap is above 0 while some are only in Redis yet, and stays so if any is lost."""
         ingesting = int(await self._redis.hlen(INGESTING_HASH))
         ledger = (await fetch_rows(self._pool, CONSERVATION))[0]
         self._metrics.conservation_gap.set(ledger["accepted"] + ingesting - ledger["finished"] - ledger["pending"])
+        return int(ledger["pending"])

@@ -140,12 +140,6 @@ LEFT JOIN hosts ON hosts.host = fetches.host AND queue.id IS NOT NULL
 LEFT JOIN contents ON contents.digest = fetches.content_digest
 WHERE fetches.id = $1;
 
--- name: fetches_counts
--- Fetches ever accepted and ever finished by status, over all shards.
-SELECT name, sum(fetches)::bigint AS fetches
-FROM fetch_counts
-GROUP BY name;
-
 -- name: attempts_insert
 -- Attempts are recorded once and never change.
 INSERT INTO attempts (fetch_id, number, worker, outcome, error_type, response_status, started_at, finished_at, evidence)

@@ -263,8 +263,11 @@ SELECT (SELECT count(*) FROM fetch_queue WHERE state = 'running' AND run_at > no
 -- name: queue_conservation
 -- Accepted, finished and pending fetches in one snapshot, however many there are: the queue counts itself.
 SELECT coalesce(sum(fetches) FILTER (WHERE name = 'accepted'), 0)::bigint AS accepted,
-       coalesce(sum(fetches) FILTER (WHERE name NOT IN ('accepted', 'enqueued', 'dequeued')), 0)::bigint AS finished,
-       coalesce(sum(CASE name WHEN 'enqueued' THEN fetches WHEN 'dequeued' THEN -fetches END), 0)::bigint AS pending
+       coalesce(sum(fetches) FILTER (WHERE name <> 'accepted'), 0)::bigint AS finished,
+       (
+           SELECT coalesce(sum(CASE name WHEN 'enqueued' THEN queue_counts.fetches ELSE -queue_counts.fetches END), 0)::bigint
+           FROM queue_counts
+       ) AS pending
 FROM fetch_counts;
 
 -- name: queue_now

@@ -189,20 +189,28 @@ CREATE TABLE dead_letters (
     CONSTRAINT dead_letters_entry_once UNIQUE (stream, entry_id)
 );
 
--- How many fetches were accepted, entered the queue, left it, and reached each terminal status, summed over shards, so that
+-- How many fetches were accepted and how many reached each terminal status, summed over shards, so that
 -- connections do not queue for one row. Written in the transaction that changes the ledger.
 CREATE TABLE fetch_counts (
     shard   integer NOT NULL,
     name    text    NOT NULL,
     fetches bigint  NOT NULL,
     CONSTRAINT fetch_counts_pkey PRIMARY KEY (shard, name),
-    CONSTRAINT fetch_counts_name_is_known CHECK (name IN ('accepted', 'succeeded', 'failed', 'cancelled', 'expired', 'enqueued', 'dequeued'))
+    CONSTRAINT fetch_counts_name_is_known CHECK (name IN ('accepted', 'succeeded', 'failed', 'cancelled', 'expired'))
 ) WITH (fillfactor = 50);
 
 -- The queue counts itself, whoever puts fetches in or takes them out: the backlog is known without counting it.
+CREATE TABLE queue_counts (
+    shard   integer NOT NULL,
+    name    text    NOT NULL,
+    fetches bigint  NOT NULL,
+    CONSTRAINT queue_counts_pkey PRIMARY KEY (shard, name),
+    CONSTRAINT queue_counts_name_is_known CHECK (name IN ('enqueued', 'dequeued'))
+) WITH (fillfactor = 50);
+
 CREATE FUNCTION count_queue() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO fetch_counts AS counts (shard, name, fetches)
+    INSERT INTO queue_counts AS counts (shard, name, fetches)
     SELECT pg_backend_pid() % 64, TG_ARGV[0], count(*)
     FROM changed
     HAVING count(*) > 0

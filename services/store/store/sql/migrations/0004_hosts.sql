@@ -64,14 +64,17 @@ ALTER TABLE fetches
     ADD CONSTRAINT fetches_failed_has_error CHECK (CASE status WHEN 'failed' THEN error_type IS NOT NULL WHEN 'expired' THEN true ELSE error_type IS NULL END);
 
 -- How many fetches entered and left the queue, whoever put them in or took them out, so that the backlog is known without counting it.
-ALTER TABLE fetch_counts DROP CONSTRAINT fetch_counts_name_is_known;
-ALTER TABLE fetch_counts
-    ADD CONSTRAINT fetch_counts_name_is_known
-        CHECK (name IN ('accepted', 'succeeded', 'failed', 'cancelled', 'expired', 'enqueued', 'dequeued'));
+CREATE TABLE queue_counts (
+    shard   integer NOT NULL,
+    name    text    NOT NULL,
+    fetches bigint  NOT NULL,
+    CONSTRAINT queue_counts_pkey PRIMARY KEY (shard, name),
+    CONSTRAINT queue_counts_name_is_known CHECK (name IN ('enqueued', 'dequeued'))
+) WITH (fillfactor = 50);
 
 CREATE FUNCTION count_queue() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO fetch_counts AS counts (shard, name, fetches)
+    INSERT INTO queue_counts AS counts (shard, name, fetches)
     SELECT pg_backend_pid() % 64, TG_ARGV[0], count(*)
     FROM changed
     HAVING count(*) > 0
@@ -86,7 +89,7 @@ CREATE TRIGGER fetch_queue_enqueued AFTER INSERT ON fetch_queue
 CREATE TRIGGER fetch_queue_dequeued AFTER DELETE ON fetch_queue
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_queue('dequeued');
 
-INSERT INTO fetch_counts (shard, name, fetches)
+INSERT INTO queue_counts (shard, name, fetches)
 SELECT 0, 'enqueued', count(*)
 FROM fetch_queue;
 
