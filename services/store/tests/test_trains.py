@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 import pytest
-from common.contracts.fetches import Outcome, OutcomeKind
+from common.contracts.fetches import ErrorType, Evidence, Hop, Outcome, OutcomeKind
 from ledger_words import accept_events, accepted, at, attempted, failed, fetched
 from store.database import Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Claimed, ClaimLimits, Lease, claim, release
@@ -172,6 +172,31 @@ async def test_a_dead_host_is_left_alone_then_probed_by_one(pool: Pool) -> None:
     assert await _claim(pool, seconds=12, pace=pace) == []
     await _record(pool, probe, fetched(), start=11, end=12, pace=pace)
     assert len(await _claim(pool, seconds=12, pace=pace)) == 4
+
+
+async def test_a_host_that_was_reached_is_probed_no_longer_whatever_came_of_it(pool: Pool) -> None:
+    pace = PaceSettings(delay_ms=0, max_in_flight=4, breaker_failures=1, breaker_seconds=10)
+    await _queue(pool, 9)
+    trains = await _claim(pool, seconds=0, pace=pace)
+    await _record(pool, trains[0][0], failed(is_retryable=False), start=0, end=1, pace=pace)
+    for (fetch,) in trains[1:]:
+        await _record(pool, fetch, SNOOZED, start=1, end=1, pace=pace)
+    ((probe,),) = await _claim(pool, seconds=11, pace=pace)
+    hops = Evidence(hops=(Hop(url="http://a.test/1", verdict="allow"),))
+    slow = failed(error=ErrorType.TIMEOUT, is_retryable=False).model_copy(update={"evidence": hops})
+    await _record(pool, probe, slow, start=11, end=12, pace=pace)
+    assert len(await _claim(pool, seconds=12, pace=pace)) == 4
+
+
+async def test_a_worker_that_holds_a_host_back_is_not_asked_again_and_again(pool: Pool) -> None:
+    """It heard of a pause that an operator lifted here."""
+    await _queue(pool, 9)
+    ((first,), (second,)) = await _claim(pool, seconds=0)
+    held = SNOOZED.model_copy(update={"not_before": at(30)})
+    for fetch in (first, second):
+        await _record(pool, fetch, held, start=1, end=1)
+    assert await _claim(pool, seconds=29) == []
+    assert len(await _claim(pool, seconds=30)) == 2
 
 
 async def test_the_first_in_line_goes_first_and_waiting_makes_up_for_priority(pool: Pool) -> None:

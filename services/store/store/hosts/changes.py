@@ -20,6 +20,8 @@ from store.hosts.pace import Host, Lane, PaceSettings, Recent, breaker_state, de
 
 CRAWL_DELAY_LIMIT_MS = 300_000
 PAUSE_LIMIT = timedelta(hours=24)
+SNOOZE_LIMIT = timedelta(seconds=CRAWL_DELAY_LIMIT_MS / 1000)
+"""How long a worker that gives fetches back may keep their host closed: as long as any delay."""
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
 SLOWDOWNS_LIMIT = 10
@@ -62,7 +64,9 @@ def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now:
     delay = delay_of(host, settings, now=now)
     next_slot_at = max(now + delay, host.next_slot_at or now) if delay else host.next_slot_at
     if attempted.outcome.kind is OutcomeKind.SNOOZED:
-        return replace(host, lanes=lanes, next_slot_at=next_slot_at)
+        asked = attempted.outcome.not_before  # what its worker knows it will not do before
+        held_until = min(asked, now + SNOOZE_LIMIT) if asked is not None else now
+        return replace(host, lanes=lanes, next_slot_at=max(held_until, next_slot_at or held_until))
     if asked_nobody(attempted):
         return replace(host, lanes=lanes, recent=(_recent(attempted), *host.recent)[:RECENT_LIMIT])
     took_ms = max(1, round((attempted.finished_at - attempted.started_at) / timedelta(milliseconds=1)))
@@ -103,7 +107,7 @@ def answered(host: Host, attempted: FetchAttempted, *, now: datetime) -> Host:
     head = response_head(attempted)
     if head is None:
         return host
-    host = replace(host, failures=0, broken_until=None)
+    host = reached(host)
     is_news = host.slowed_at is None or attempted.started_at >= host.slowed_at
     asked = attempted.outcome.not_before
     if head.status not in SLOW_DOWN_STATUSES and asked is None:
@@ -136,6 +140,11 @@ def asked_nobody(attempted: FetchAttempted) -> bool:
     asked_robots_at = evidence.robots.fetched_at if evidence.robots is not None else None
     has_asked_robots = asked_robots_at is not None and asked_robots_at >= attempted.started_at
     return attempted.outcome.kind is OutcomeKind.REFUSED and not evidence.hops and not has_asked_robots
+
+
+def reached(host: Host) -> Host:
+    """The host after a connection to it came about, whatever came of that: the breaker is closed."""
+    return replace(host, failures=0, broken_until=None) if host.failures or host.broken_until is not None else host
 
 
 def did_not_reach(attempted: FetchAttempted) -> bool:

@@ -10,10 +10,12 @@ from store.database import Connection
 from store.hosts.changes import (
     SLOW_DOWN_STATUSES,
     answered,
+    asked_nobody,
     compared,
     did_not_reach,
     ended,
     host_of,
+    reached,
     response_head,
     told_crawl_delay,
     unreached,
@@ -70,6 +72,8 @@ def _observe(hosts: dict[str, Host], attempt: HostAttempt, settings: PaceSetting
         hosts[answering] = answered(hosts[answering], attempted, now=now)
     if did_not_reach(attempted) and _last_asked(attempt) == attempt.host:
         hosts[attempt.host] = unreached(hosts[attempt.host], settings, now=now)
+    elif attempted.outcome.evidence.hops and not asked_nobody(attempted):
+        hosts[attempt.host] = reached(hosts[attempt.host])
     host, is_violation = compared(hosts[attempt.host], attempted, paced_ms=attempt.paced_ms)
     hosts[attempt.host] = ended(host, attempted, settings, now=now)
     return is_violation
