@@ -6,6 +6,10 @@ from common.contracts.hosts import HOST_MAX_IN_FLIGHT_LIMIT
 from pydantic import Field, SecretStr
 
 
+REPORT_SECONDS = 1.0
+"""What a worker keeps free at the end of a lease, so that its outcome can still be published inside it."""
+
+
 class MigrationSettings(ProcessSettings):
     """All that `python -m store migrate` needs: the schema's owner, and no other server."""
 
@@ -129,6 +133,10 @@ class StoreSettings(MigrationSettings, ServiceSettings):
             (
                 self.train_fetches > self.dispatch_claim_fetches,
                 "FETCHWORK_TRAIN_FETCHES exceeds FETCHWORK_DISPATCH_CLAIM_FETCHES; a train is claimed at once.",
+            ),
+            (
+                self.lease_margin_seconds <= REPORT_SECONDS,
+                "FETCHWORK_LEASE_MARGIN_SECONDS is not above 1: a lease must exceed the deadline of its fetch and the report of it.",
             ),
             (
                 self.dispatch_poll_ms / 1000 >= self.lease_margin_seconds,

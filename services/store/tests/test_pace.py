@@ -24,6 +24,7 @@ from ledger_words import at
 from store.hosts.changes import (
     RECENT_LIMIT,
     answered,
+    asked_nobody,
     compared,
     did_not_reach,
     dispatched,
@@ -246,6 +247,19 @@ def _unreached(error: ErrorType, exceeded: Budget | None = None) -> FetchAttempt
 )
 def test_which_failures_did_not_reach_the_host(error: ErrorType, exceeded: Budget | None, is_so: bool) -> None:
     assert did_not_reach(_unreached(error, exceeded)) is is_so
+
+
+@pytest.mark.parametrize(("asked_at", "is_so"), [(None, True), (at(-9), True), (at(0), False)])
+def test_what_asked_nobody_neither_counts_nor_costs_a_delay(asked_at: datetime | None, is_so: bool) -> None:
+    robots = RobotsEvidence(verdict=RobotsVerdict.DISALLOWED, fetched_at=asked_at)
+    error = FetchError(type=ErrorType.REFUSED_ROBOTS, detail="d")
+    outcome = Outcome(kind=OutcomeKind.REFUSED, error=error, evidence=Evidence(robots=robots))
+    refused = _attempted(seq=1).model_copy(update={"outcome": outcome})
+    assert asked_nobody(refused) is is_so
+    host = dispatched(replace(HOST, crawl_delay_ms=2000, last_ended_at=at(0)), SETTINGS, [_lane(40)], now=at(0))
+    after = ended(host, refused, SETTINGS, now=at(1))
+    assert after.lanes == () and opens_at(after, SETTINGS, now=at(1)) == (at(1) if is_so else at(3))
+    assert compared(host, refused, paced_ms=2000)[1] is not is_so
 
 
 def test_the_breaker_opens_after_so_many_rests_longer_each_time_and_closes_with_a_response() -> None:

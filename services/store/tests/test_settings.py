@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from store.settings import StoreSettings
 
 COMPLETE = {
     "FETCHWORK_METRICS_PORT": "0",
@@ -37,6 +38,26 @@ def test_every_contradiction_is_named_at_once_without_showing_secrets() -> None:
     assert process.returncode == 2
     assert "FETCHWORK_EVENTS_URL" in process.stderr and "FETCHWORK_DISPATCH_BATCH_FETCHES" in process.stderr
     assert "topsecret" not in process.stderr + process.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("FETCHWORK_LEASE_MARGIN_SECONDS=1", "deadline"),
+        ("FETCHWORK_DISPATCH_LEASED_FETCHES=100", "FETCHWORK_DISPATCH_CLAIM_FETCHES"),
+        ("FETCHWORK_TRAIN_FETCHES=1000", "FETCHWORK_DISPATCH_CLAIM_FETCHES"),
+        ("FETCHWORK_DISPATCH_POLL_MS=5000 FETCHWORK_LEASE_MARGIN_SECONDS=2", "FETCHWORK_LEASE_MARGIN_SECONDS"),
+        ("FETCHWORK_BREAKER_SECONDS=3600", "FETCHWORK_BREAKER_LIMIT_SECONDS"),
+        ("FETCHWORK_BREAKER_PATIENCE_SECONDS=1", "FETCHWORK_BREAKER_SECONDS"),
+    ],
+)
+def test_links_that_do_not_fit_each_other_keep_the_store_from_starting(name: str, other: str) -> None:
+    values = dict(setting.split("=") for setting in name.split())
+    given = {key.removeprefix("FETCHWORK_").lower(): value for key, value in (COMPLETE | values).items()}
+    faults = StoreSettings.model_validate(given).faults()
+    assert any(other in fault and list(values)[0] in fault for fault in faults)
+    fitting = StoreSettings.model_validate({key.removeprefix("FETCHWORK_").lower(): value for key, value in COMPLETE.items()})
+    assert fitting.faults() == []
 
 
 def test_a_database_that_does_not_answer_ends_the_process_with_a_reason() -> None:
