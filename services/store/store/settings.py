@@ -136,7 +136,7 @@ class StoreSettings(MigrationSettings, ServiceSettings):
             ),
             (
                 self.lease_margin_seconds <= REPORT_SECONDS,
-                "FETCHWORK_LEASE_MARGIN_SECONDS is not above 1: a lease must exceed the deadline of its fetch and the report of it.",
+                "FETCHWORK_LEASE_MARGIN_SECONDS is not above 1: a lease must exceed deadline and report of its fetch.",
             ),
             (
                 self.dispatch_poll_ms / 1000 >= self.lease_margin_seconds,
