@@ -10,7 +10,7 @@ from system import SERVERS, System
 from website import page
 
 VOLUME = 1000
-KILLED = 300
+KILLED = 500
 EQUAL = 32
 SHORT = {"timeout_seconds": 5.0, "retries": {"max": 5, "backoff_seconds": 0.1}}
 
