@@ -5,6 +5,7 @@ import hmac
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.principal import Principal
 from gateway.problems import ProblemType, problem_response
 
 PROTECTED_PREFIX = "/v1/"
@@ -15,13 +16,13 @@ ACTOR_DIGITS = 8
 class Authentication:
     """ASGI middleware that refuses requests without the key. Compares digests, in constant time.
 
-    Leaves in the request's state who asked: `actor`, the beginning of the key's digest.
+    Leaves in the request's state who asks: its `principal`, whose actor is the beginning of the key's digest.
     """
 
     def __init__(self, app: ASGIApp, *, api_key: str) -> None:
         self._app = app
         self._digest = hashlib.sha256(api_key.encode()).digest()
-        self._actor = f"key:{self._digest.hex()[:ACTOR_DIGITS]}"
+        self._first = Principal(actor=f"key:{self._digest.hex()[:ACTOR_DIGITS]}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
@@ -29,7 +30,7 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         if self._is_known(scope):
-            scope.setdefault("state", {})["actor"] = self._actor
+            scope.setdefault("state", {})["principal"] = self._first
             await self._app(scope, receive, send)
             return
         detail = "Send the header `Authorization: Bearer KEY` with a key of this deployment."

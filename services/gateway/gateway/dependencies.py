@@ -5,9 +5,13 @@ from typing import Annotated
 
 from common.chassis.health import Check
 from common.clock import Clock
+from common.contracts.keys import Scope
 from fastapi import Depends, Request
+from fastapi.params import Depends as Dependency
 
 from gateway.metrics import GatewayMetrics
+from gateway.principal import Principal
+from gateway.problems import Problem, ProblemType
 from gateway.publish import Publisher
 from gateway.store_client import StoreClient
 
@@ -33,11 +37,22 @@ async def get_means(request: Request) -> Means:
     return means
 
 
-async def get_actor(request: Request) -> str:
-    """Who asks, as operators may read it: names the API key and does not tell it."""
-    actor: str = request.state.actor
-    return actor
+async def get_principal(request: Request) -> Principal:
+    """Who asks, as the authentication found out."""
+    principal: Principal = request.state.principal
+    return principal
 
 
-UseActor = Annotated[str, Depends(get_actor)]
+def requires(scope: Scope) -> Dependency:
+    """A route's dependency: keys without this scope are answered 403."""
+
+    async def check(principal: UsePrincipal) -> None:
+        if scope not in principal.scopes:
+            raise Problem(ProblemType.INSUFFICIENT_SCOPE, f"This needs a key with the scope `{scope}`.")
+
+    dependency: Dependency = Depends(check)
+    return dependency
+
+
+UsePrincipal = Annotated[Principal, Depends(get_principal)]
 UseMeans = Annotated[Means, Depends(get_means)]

@@ -1,18 +1,22 @@
 """What the public API takes and gives: strict at the door, the store's view with links on the way out."""
 
 import base64
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 
 from common.contracts.fetches import (
+    ATTRS_LIMIT_BYTES,
     DELAY_LIMIT_SECONDS,
     IDEMPOTENT_METHODS,
+    LABELS_LIMIT,
     REQUEST_BODY_LIMIT_BYTES,
     BinaryBody,
     FetchRequest,
     HeaderName,
     HeaderValue,
+    Label,
     RetryPolicy,
 )
 from common.contracts.request_headers import is_denied
@@ -36,12 +40,15 @@ WITHOUT_BODY = frozenset({"GET", "HEAD"})
 EXPIRY_LIMIT_SECONDS = 60 * 24 * 3600.0
 TIME = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z")
 """`date-time` of RFC 3339 section 5.6, which has an offset always."""
+NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
+"""NUL as JSON escapes it."""
 EXAMPLES: list[JsonValue] = [
     {"url": "https://example.com/"},
     {"url": "https://example.com/prices", "headers": {"Accept": "text/html"}, "max_age_seconds": 3600},
     {"url": "https://example.com/orders", "method": "POST", "headers": {"Content-Type": "application/json"}, "body": '{"n": 1}'},
     {"url": "https://example.com/images/1", "method": "PUT", "body": {"base64": "iVBORw0KGgo="}, "retries": {"max": 3}},
     {"url": "https://example.com/news", "priority": 9, "delay_seconds": 60},
+    {"url": "https://example.com/item/7", "labels": ["shop", "run:42"], "attrs": {"sku": "A-7"}},
 ]
 
 
@@ -87,6 +94,24 @@ def _read_time(given: object) -> object:
         raise PydanticCustomError("time_refused", "There is no such time.") from error
 
 
+def _distinct(labels: list[str]) -> list[str]:
+    return list(dict.fromkeys(labels))
+
+
+def _storable(attrs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """What Postgres keeps as jsonb, and not much of it: no NUL, no half of a surrogate pair, no number beyond all bounds."""
+    try:
+        text = json.dumps(attrs, ensure_ascii=False, allow_nan=False)
+        size_bytes = len(text.encode())
+    except ValueError as error:
+        raise PydanticCustomError("attrs_refused", "There is text that is not Unicode, or a number that is too large.") from error
+    if NUL.search(text):
+        raise PydanticCustomError("attrs_refused", "Text here may not hold NUL.")
+    if size_bytes > ATTRS_LIMIT_BYTES:
+        raise PydanticCustomError("attrs_refused", "These exceed {limit} bytes of JSON.", {"limit": ATTRS_LIMIT_BYTES})
+    return attrs
+
+
 Time = Annotated[AwareDatetime | None, BeforeValidator(_read_time)]
 
 
@@ -124,6 +149,12 @@ class FetchSubmission(FetchRequest):
         default_factory=RetrySubmission,
         validate_default=True,
         description="When to try again; `max` is 0 for a method that is not idempotent.",
+    )
+    labels: Annotated[list[Label], AfterValidator(_distinct)] = Field(
+        default_factory=list, max_length=LABELS_LIMIT, description="What lists can be asked for, at most 20, each once."
+    )
+    attrs: Annotated[dict[str, JsonValue], AfterValidator(_storable)] = Field(
+        default_factory=dict, description="Whatever the caller wants back with the fetch; 4 KiB of JSON at most."
     )
 
     @field_validator("body")

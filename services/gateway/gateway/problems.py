@@ -35,12 +35,18 @@ class ProblemType(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     BODY_TOO_LARGE = "body-too-large"
     UNAUTHENTICATED = "unauthenticated"
+    INSUFFICIENT_SCOPE = "insufficient-scope"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     NOT_FINISHED = "not-finished"
     NO_CONTENT = "no-content"
     ALREADY_FINISHED = "already-finished"
     CURSOR_MISMATCH = "cursor-mismatch"
+    RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
+    IDEMPOTENCY_KEY_MALFORMED = "idempotency-key-malformed"
+    IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused"
+    IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency-key-in-flight"
+    QUOTA_EXCEEDED = "quota-exceeded"
     OVERLOADED = "overloaded"
     EVENTS_UNAVAILABLE = "events-unavailable"
     STORE_UNAVAILABLE = "store-unavailable"
@@ -73,6 +79,9 @@ REGISTRY: Mapping[ProblemType, Kind] = {
     ProblemType.UNAUTHENTICATED: Kind(
         status=401, title="The API key is missing or wrong", remedy="Send the header `Authorization: Bearer KEY`."
     ),
+    ProblemType.INSUFFICIENT_SCOPE: Kind(
+        status=403, title="The API key may not do this", remedy="Use a key with the scope that `detail` names."
+    ),
     ProblemType.NOT_FOUND: Kind(status=404, title="There is nothing here", remedy="Check the path and the id."),
     ProblemType.METHOD_NOT_ALLOWED: Kind(
         status=405, title="The method is not allowed here", remedy="Use one of the methods in the `Allow` header."
@@ -90,6 +99,31 @@ REGISTRY: Mapping[ProblemType, Kind] = {
         status=400,
         title="The cursor does not belong to this list",
         remedy="Start again without `cursor`, or repeat the filters that the cursor came with.",
+    ),
+    ProblemType.RANGE_NOT_SATISFIABLE: Kind(
+        status=416,
+        title="The range is outside the content",
+        remedy="Ask for bytes within the size that `Content-Range` tells, or leave `Range` out.",
+    ),
+    ProblemType.IDEMPOTENCY_KEY_MALFORMED: Kind(
+        status=400, title="The Idempotency-Key is malformed", remedy="Send 1 to 255 printable ASCII characters, quoted or not."
+    ),
+    ProblemType.IDEMPOTENCY_KEY_REUSED: Kind(
+        status=422,
+        title="The Idempotency-Key came with another request before",
+        remedy="Repeat the first request as it was, or take a new key for a new request.",
+    ),
+    ProblemType.IDEMPOTENCY_KEY_IN_FLIGHT: Kind(
+        status=409,
+        title="The first request with this Idempotency-Key is still under way",
+        remedy="Send it again after `Retry-After` seconds: you will get the first request's answer.",
+        retry_after_seconds=1,
+    ),
+    ProblemType.QUOTA_EXCEEDED: Kind(
+        status=429,
+        title="The API key has used up its quota",
+        remedy="Send it again after `Retry-After` seconds; `detail` names the limit.",
+        retry_after_seconds=1,
     ),
     ProblemType.OVERLOADED: Kind(
         status=503,

@@ -95,8 +95,8 @@ class Publisher:
             else:
                 _answer_each(submissions, entries)
 
-    async def find(self, fetch_id: UUID) -> AcceptedFetch | None:
-        """A fetch that was accepted and is not yet in the ledger, or None. Raises EventsUnavailable."""
+    async def find(self, fetch_id: UUID, *, tenant: str) -> AcceptedFetch | None:
+        """A fetch of the tenant that was accepted and is not yet in the ledger, or None. Raises EventsUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 entry_id = await self._redis.hget(INGESTING_HASH, str(fetch_id))
@@ -106,7 +106,8 @@ class Publisher:
         except (RedisError, OSError) as error:
             raise EventsUnavailable(type(error).__name__) from error
         events = [Envelope[FetchesAccepted].model_validate_json(fields[EVENT_FIELD]) for _, fields in entries]
-        return next((fetch for event in events for fetch in event.data.fetches if fetch.id == fetch_id), None)
+        promised = (fetch for event in events for fetch in event.data.fetches if fetch.tenant == tenant)
+        return next((fetch for fetch in promised if fetch.id == fetch_id), None)
 
     async def check(self) -> None:
         """Raise unless Redis answers and can keep a promise."""

@@ -64,17 +64,18 @@ class StoreClient:
         """How long one call may take."""
         return self._timeout_seconds
 
-    async def read_fetch(self, fetch_id: UUID) -> FetchView | None:
-        """The fetch, or None when the ledger does not have it. Raises StoreUnavailable."""
-        answer = await self._call("GET", f"fetches/{fetch_id}", query={"knows_hosts": "true"}, answers={200, 404})
+    async def read_fetch(self, fetch_id: UUID, *, tenant: str) -> FetchView | None:
+        """The tenant's fetch, or None when the ledger has none of this id. Raises StoreUnavailable."""
+        query = {"tenant": tenant, "knows_hosts": "true"}
+        answer = await self._call("GET", f"fetches/{fetch_id}", query=query, answers={200, 404})
         return None if answer.status == 404 else _read(FetchView, answer)
 
-    async def cancel_fetch(self, fetch_id: UUID) -> FetchView | None:
-        """The fetch as it is from now on: `cancelled`, or as it had ended before; None when the ledger does not have it.
+    async def cancel_fetch(self, fetch_id: UUID, *, tenant: str) -> FetchView | None:
+        """The tenant's fetch as it is from now on: `cancelled`, or as it had ended before; None when the ledger does not have it.
 
         Raises StoreUnavailable, also when the store leaves the fetch pending.
         """
-        answer = await self._call("DELETE", f"fetches/{fetch_id}", answers={200, 404, 409})
+        answer = await self._call("DELETE", f"fetches/{fetch_id}", query={"tenant": tenant}, answers={200, 404, 409})
         if answer.status == 404:
             return None
         view = _read(FetchView, answer)
@@ -82,10 +83,10 @@ class StoreClient:
             raise StoreUnavailable(f"the store answered {answer.status} about a fetch that is {view.status}")
         return view
 
-    async def read_content(self, fetch_id: UUID) -> StoredContent | None:
-        """The stored body, or None when the ledger does not have the fetch. Raises StoreUnavailable."""
-        path = f"fetches/{fetch_id}/content"
-        answer = await self._call("GET", path, answers={200, 204, 404}, limit_bytes=CONTENT_LIMIT_BYTES)
+    async def read_content(self, fetch_id: UUID, *, tenant: str) -> StoredContent | None:
+        """The stored body, or None when the ledger has no fetch of the tenant with this id. Raises StoreUnavailable."""
+        path, query = f"fetches/{fetch_id}/content", {"tenant": tenant}
+        answer = await self._call("GET", path, query=query, answers={200, 204, 404}, limit_bytes=CONTENT_LIMIT_BYTES)
         if answer.status == 404:
             return None
         try:

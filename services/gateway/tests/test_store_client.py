@@ -18,9 +18,9 @@ ID = new_fetch_id()
 OPERATION = HostOperation(actor="a", change=HostChange(state=HostState.PAUSED))
 Call = Callable[[StoreClient], Awaitable[object]]
 IDEMPOTENT: dict[str, Call] = {
-    "read_fetch": lambda store: store.read_fetch(ID),
-    "cancel_fetch": lambda store: store.cancel_fetch(ID),
-    "read_content": lambda store: store.read_content(ID),
+    "read_fetch": lambda store: store.read_fetch(ID, tenant="default"),
+    "cancel_fetch": lambda store: store.cancel_fetch(ID, tenant="default"),
+    "read_content": lambda store: store.read_content(ID, tenant="default"),
     "list_hosts": lambda store: store.list_hosts(limit=5, after=None, state=None),
     "read_host": lambda store: store.read_host("a.test"),
     "change_host": lambda store: store.change_host("a.test", OPERATION),
@@ -66,7 +66,7 @@ async def test_a_cancellation_that_contradicts_itself_is_none(
     gateway.store.views[ID] = view.model_dump_json()
     gateway.store.cancels_with = answered
     with pytest.raises(StoreUnavailable, match=status):
-        await store.cancel_fetch(ID)
+        await store.cancel_fetch(ID, tenant="default")
 
 
 async def test_a_message_is_put_back_once(gateway: Any, store: StoreClient) -> None:
@@ -88,28 +88,30 @@ async def test_a_refusal_has_the_same_name_as_no_answer(gateway: Any, store: Sto
     await away.close()
 
 
-async def test_the_store_learns_that_hosts_are_known(gateway: Any, store: StoreClient) -> None:
-    await store.read_fetch(ID)
-    assert gateway.store.asked == [("GET", f"/internal/v1/fetches/{ID}", {"knows_hosts": "true"}, None)]
+async def test_the_store_learns_who_asks_and_that_hosts_are_known(gateway: Any, store: StoreClient) -> None:
+    await store.read_fetch(ID, tenant="default")
+    assert gateway.store.asked == [
+        ("GET", f"/internal/v1/fetches/{ID}", {"tenant": "default", "knows_hosts": "true"}, None)
+    ]
 
 
 async def test_an_answer_over_the_limit_is_not_read(gateway: Any, store: StoreClient) -> None:
     fitting = gateway.store.views[ID]
     gateway.store.views[ID] = fitting + " " * (DOCUMENT_LIMIT_BYTES - len(fitting))
-    assert await store.read_fetch(ID) is not None
+    assert await store.read_fetch(ID, tenant="default") is not None
     gateway.store.views[ID] += " "
     with pytest.raises(StoreUnavailable, match="more than"):
-        await store.read_fetch(ID)
+        await store.read_fetch(ID, tenant="default")
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Fetch-Status": "odd"}, {"X-Fetch-Status": "succeeded", "X-Content-Size-Bytes": "x"}])
 async def test_headers_that_cannot_be_read_have_the_same_name(gateway: Any, store: StoreClient, headers: dict[str, str]) -> None:
     gateway.store.contents[ID] = (headers, b"x")
     with pytest.raises(StoreUnavailable, match="headers"):
-        await store.read_content(ID)
+        await store.read_content(ID, tenant="default")
 
 
 async def test_a_document_that_cannot_be_read_has_the_same_name(gateway: Any, store: StoreClient) -> None:
     gateway.store.views[ID] = "{}"
     with pytest.raises(StoreUnavailable, match="cannot be read"):
-        await store.read_fetch(ID)
+        await store.read_fetch(ID, tenant="default")

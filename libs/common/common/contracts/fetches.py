@@ -5,9 +5,10 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from common.contracts.envelope import Message
+from common.contracts.tenants import DEFAULT_TENANT, KeyId, Tenant
 
 TIMEOUT_DEFAULT_SECONDS = 30.0
 TIMEOUT_LIMIT_SECONDS = 60.0
@@ -17,6 +18,8 @@ DELAY_LIMIT_SECONDS = 30 * 24 * 3600.0
 PRIORITY_DEFAULT = 5
 PRIORITY_LIMIT = 9
 AGE_LIMIT_SECONDS = 30 * 24 * 3600.0
+LABELS_LIMIT = 20
+ATTRS_LIMIT_BYTES = 4096
 REQUEST_BODY_LIMIT_BYTES = 32 * 1024
 """What a fetch may send: it travels through the ledger and the broker. The gateway asks for it; readers take what they get."""
 INLINE_BODY_LIMIT_BYTES = 256 * 1024
@@ -28,6 +31,8 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 IDEMPOTENT_METHODS: frozenset[Method] = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """RFC 9110 section 9.2.2. A fetch with any other method is attempted at most once."""
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@+=-]{1,64}$")]
+"""What a caller sorts its fetches by; a list can be asked for one of them."""
 
 
 class FetchStatus(StrEnum):
@@ -144,12 +149,20 @@ class FetchRequest(Message):
 
 
 class AcceptedFetch(Message):
-    """One fetch that a gateway promised to do."""
+    """One fetch that a gateway promised to do: what is asked, of whom it is, and what its caller noted about it.
+
+    Without `key_id` it came with the first key of the deployment, which no table knows.
+    """
 
     id: UUID
     host: str
     accepted_at: AwareDatetime
     request: FetchRequest
+    tenant: Tenant = DEFAULT_TENANT
+    key_id: KeyId | None = None
+    batch_id: UUID | None = None
+    labels: tuple[Label, ...] = ()
+    attrs: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class FetchesAccepted(Message):
@@ -372,3 +385,5 @@ class FetchFinished(Message):
     finished_at: AwareDatetime
     response_status: int | None = None
     error_type: ErrorType | None = None
+    batch_id: UUID | None = None
+    labels: tuple[str, ...] = ()

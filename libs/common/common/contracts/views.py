@@ -3,7 +3,7 @@
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, JsonValue
 
 from common.contracts.envelope import Message
 from common.contracts.fetches import (
@@ -140,3 +140,13 @@ class FetchView(Message):
     error: FetchError | None = None
     attempts: list[AttemptView] = Field(default_factory=list)
     served_by: ServedBy | None = None
+    batch_id: UUID | None = Field(default=None, description="The batch that it came with.")
+    labels: list[str] = Field(default_factory=list)
+    attrs: dict[str, JsonValue] = Field(default_factory=dict, description="What the caller noted; it comes back as it was.")
+
+
+class FetchPage(Message):
+    """Fetches, the newest first. `next_cursor` is absent on the last page."""
+
+    items: list[FetchView]
+    next_cursor: str | None = None

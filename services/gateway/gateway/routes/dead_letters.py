@@ -1,16 +1,17 @@
 """Dead letters: messages that could not be applied, and putting them back.
 
-Operator routes: they show the raw text of messages of all callers, with what those fetched and sent. Until keys have scopes
-(issue 6) any key is an operator's: give keys only to those who may read that.
+Operator routes: they show the raw text of messages of all tenants, with what those fetched and sent, so they need the scope
+`admin`.
 """
 
 from typing import Annotated
 
+from common.contracts.keys import Scope
 from fastapi import APIRouter, Path, Query, Response
 
 from gateway.answers import answer
 from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
-from gateway.dependencies import UseActor, UseMeans
+from gateway.dependencies import UseMeans, UsePrincipal, requires
 from gateway.operator_models import DeadLetterDocument, DeadLetterPageDocument
 from gateway.problems import Problem, ProblemType
 
@@ -19,7 +20,7 @@ LIST = "dead-letters"
 ID_LIMIT = 2**63 - 1
 NOT_STORED = {"Cache-Control": "no-store"}
 
-router = APIRouter(prefix=PATH, tags=["dead letters"])
+router = APIRouter(prefix=PATH, tags=["dead letters"], dependencies=[requires(Scope.ADMIN)])
 
 
 @router.get("", operation_id="listDeadLetters", response_model=DeadLetterPageDocument)
@@ -28,10 +29,7 @@ async def list_dead_letters(
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Dead letters on a page.")] = LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> Response:
-    """Parked messages, the newest first, with the beginning of their text, which may be another caller's.
-
-    An operator route; until keys have scopes, any key is an operator's.
-    """
+    """Parked messages, the newest first, with the beginning of their text, which may be another caller's."""
     page = await means.store.list_dead_letters(limit=limit, after=read_cursor(cursor, of=LIST))
     following = write_cursor(page.next_cursor, of=LIST) if page.next_cursor is not None else None
     headers = NOT_STORED | ({"Link": next_link(PATH, cursor=following, limit=limit)} if following else {})
@@ -41,13 +39,13 @@ async def list_dead_letters(
 
 @router.post("/{dead_letter_id}/redrive", operation_id="redriveDeadLetter", response_model=DeadLetterDocument)
 async def redrive_dead_letter(
-    dead_letter_id: Annotated[int, Path(ge=1, le=ID_LIMIT)], means: UseMeans, actor: UseActor
+    dead_letter_id: Annotated[int, Path(ge=1, le=ID_LIMIT)], means: UseMeans, principal: UsePrincipal
 ) -> Response:
     """Put one message back into its stream, where it is read as if it had just arrived.
 
-    An operator route; until keys have scopes, any key is an operator's. 503 while the events Redis is away.
+    503 while the events Redis is away.
     """
-    view = await means.store.redrive(dead_letter_id, actor=actor)
+    view = await means.store.redrive(dead_letter_id, actor=principal.actor)
     if view is None:
         raise Problem(ProblemType.NOT_FOUND, "No dead letter has this id.")
     return answer(DeadLetterDocument.of(view), headers=NOT_STORED)

@@ -1,17 +1,18 @@
 """Hosts: the pace in force and who set it, what waits, and what an operator overrides for a while.
 
-Operator routes: they show and change what all callers share. Until keys have scopes, any key is an operator's.
+Operator routes: they show and change what all tenants share, so they need the scope `admin`.
 """
 
 from typing import Annotated
 
 from common.contracts.hosts import HostOperation, HostState
+from common.contracts.keys import Scope
 from common.urls import UrlRefusal, read_url
 from fastapi import APIRouter, Path, Query, Response
 
 from gateway.answers import answer
 from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
-from gateway.dependencies import UseActor, UseMeans
+from gateway.dependencies import UseMeans, UsePrincipal, requires
 from gateway.operator_models import HostChangeSubmission, HostDocument, HostPageDocument
 from gateway.problems import Problem, ProblemType
 
@@ -20,7 +21,7 @@ ENDS_AUTHORITY = frozenset("/?#@")
 MERGE_PATCH = {"application/merge-patch+json": {"schema": {"$ref": "#/components/schemas/HostChangeSubmission"}}}
 NOT_STORED = {"Cache-Control": "no-store"}
 
-router = APIRouter(prefix=PATH, tags=["hosts"])
+router = APIRouter(prefix=PATH, tags=["hosts"], dependencies=[requires(Scope.ADMIN)])
 HostName = Annotated[str, Path(description="`example.com`, `example.com:8080` or `[2001:db8::1]`, percent-encoded as needed.")]
 
 
@@ -55,12 +56,12 @@ async def get_host(host: HostName, means: UseMeans) -> Response:
     response_model=HostDocument,
     openapi_extra={"requestBody": {"content": MERGE_PATCH}},
 )
-async def change_host(host: HostName, change: HostChangeSubmission, means: UseMeans, actor: UseActor) -> Response:
+async def change_host(host: HostName, change: HostChangeSubmission, means: UseMeans, principal: UsePrincipal) -> Response:
     """Pause, ban, slow down or resume a host, also before its first fetch; the override ends by itself.
 
     A merge patch (RFC 7396): members that are absent stay as they are, `null` takes an override back.
     """
-    view = await means.store.change_host(_canonical(host), HostOperation(actor=actor, change=change))
+    view = await means.store.change_host(_canonical(host), HostOperation(actor=principal.actor, change=change))
     return answer(HostDocument.of(view), headers=NOT_STORED)
 
 

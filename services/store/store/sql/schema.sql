@@ -41,6 +41,11 @@ CREATE TABLE fetches (
     served_by_kind        text,
     served_by_id          uuid,
     served_by_age_seconds double precision,
+    tenant                text        NOT NULL DEFAULT 'default',
+    key_id                text,
+    batch_id              uuid,
+    labels                text[],
+    attrs                 jsonb,
     CONSTRAINT fetches_pkey PRIMARY KEY (id),
     CONSTRAINT fetches_content_digest_fkey FOREIGN KEY (content_digest) REFERENCES contents (digest),
     CONSTRAINT fetches_status_is_known CHECK (status IN ('queued', 'succeeded', 'failed', 'cancelled', 'expired')),
@@ -57,6 +62,23 @@ CREATE TABLE fetches (
 
 -- fetched_at is when the origin said what the fetch ended with. sharing_key is there only where the response may answer others.
 CREATE INDEX fetches_reusable ON fetches (sharing_key, fetched_at DESC) WHERE sharing_key IS NOT NULL;
+
+-- What lists are read by, the newest first; ids sort by the time they were made.
+CREATE INDEX fetches_of_tenant ON fetches (tenant, id);
+CREATE INDEX fetches_of_host ON fetches (tenant, host, id);
+CREATE INDEX fetches_of_batch ON fetches (batch_id, id) WHERE batch_id IS NOT NULL;
+CREATE INDEX fetches_pending ON fetches (tenant, id) WHERE status = 'queued';
+CREATE INDEX fetches_without_response ON fetches (tenant, status, id) WHERE status IN ('failed', 'cancelled', 'expired');
+
+CREATE TABLE fetch_labels (
+    tenant   text NOT NULL,
+    label    text NOT NULL,
+    fetch_id uuid NOT NULL,
+    CONSTRAINT fetch_labels_pkey PRIMARY KEY (tenant, label, fetch_id),
+    CONSTRAINT fetch_labels_fetch_id_fkey FOREIGN KEY (fetch_id) REFERENCES fetches (id) ON DELETE CASCADE
+);
+
+CREATE INDEX fetch_labels_of_fetch ON fetch_labels (fetch_id);
 
 CREATE TABLE attempts (
     fetch_id        uuid        NOT NULL,
@@ -172,6 +194,7 @@ CREATE TABLE outbox (
     id         bigint      GENERATED ALWAYS AS IDENTITY,
     event      text        NOT NULL,
     created_at timestamptz NOT NULL,
+    tenant     text        NOT NULL DEFAULT 'default',
     CONSTRAINT outbox_pkey PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 
@@ -224,6 +247,72 @@ CREATE TRIGGER fetch_queue_enqueued AFTER INSERT ON fetch_queue
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_queue('enqueued');
 CREATE TRIGGER fetch_queue_dequeued AFTER DELETE ON fetch_queue
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_queue('dequeued');
+
+-- What was submitted together. errors are the first refused lines; is_whole is false where the request broke off.
+CREATE TABLE batches (
+    id         uuid        NOT NULL,
+    tenant     text        NOT NULL,
+    key_id     text,
+    created_at timestamptz NOT NULL,
+    accepted   bigint      NOT NULL,
+    rejected   bigint      NOT NULL,
+    errors     jsonb       NOT NULL,
+    is_whole   boolean     NOT NULL,
+    CONSTRAINT batches_pkey PRIMARY KEY (id),
+    CONSTRAINT batches_accepted_is_a_count CHECK (accepted >= 0),
+    CONSTRAINT batches_rejected_is_a_count CHECK (rejected >= 0)
+);
+
+-- How many fetches of a batch reached each terminal status, summed over shards, written in the transaction that finishes them.
+CREATE TABLE batch_counts (
+    batch_id uuid    NOT NULL,
+    shard    integer NOT NULL,
+    name     text    NOT NULL,
+    fetches  bigint  NOT NULL,
+    CONSTRAINT batch_counts_pkey PRIMARY KEY (batch_id, shard, name),
+    CONSTRAINT batch_counts_name_is_known CHECK (name IN ('succeeded', 'failed', 'cancelled', 'expired'))
+) WITH (fillfactor = 50);
+
+-- How many fetches of a key entered the ledger and how many are terminal: the difference is what its limit bounds.
+CREATE TABLE key_counts (
+    key_id  text    NOT NULL,
+    shard   integer NOT NULL,
+    name    text    NOT NULL,
+    fetches bigint  NOT NULL,
+    CONSTRAINT key_counts_pkey PRIMARY KEY (key_id, shard, name),
+    CONSTRAINT key_counts_name_is_known CHECK (name IN ('accepted', 'finished'))
+) WITH (fillfactor = 50);
+
+-- Keys of the API. The secret is nowhere: digest is its SHA-256. Each change of any key takes the next revision, one change at a time.
+CREATE SEQUENCE api_key_revisions;
+
+CREATE TABLE api_keys (
+    id                  text        NOT NULL,
+    tenant              text        NOT NULL,
+    name                text        NOT NULL,
+    scopes              text[]      NOT NULL,
+    digest              bytea       NOT NULL,
+    previous_digest     bytea,
+    previous_until      timestamptz,
+    requests_per_minute integer,
+    fetches_per_minute  integer,
+    queued_fetches      integer,
+    created_at          timestamptz NOT NULL,
+    created_by          text        NOT NULL,
+    expires_at          timestamptz,
+    rotated_at          timestamptz,
+    revoked_at          timestamptz,
+    last_used_at        timestamptz,
+    revision            bigint      NOT NULL DEFAULT nextval('api_key_revisions'),
+    CONSTRAINT api_keys_pkey PRIMARY KEY (id),
+    CONSTRAINT api_keys_id_is_twelve_characters CHECK (id ~ '^[0-9A-Za-z]{12}$'),
+    CONSTRAINT api_keys_digest_is_sha256 CHECK (octet_length(digest) = 32 AND octet_length(previous_digest) = 32),
+    CONSTRAINT api_keys_previous_ends CHECK ((previous_digest IS NULL) = (previous_until IS NULL)),
+    CONSTRAINT api_keys_limits_are_positive CHECK (requests_per_minute > 0 AND fetches_per_minute > 0 AND queued_fetches > 0)
+);
+
+CREATE UNIQUE INDEX api_keys_changed ON api_keys (revision);
+CREATE INDEX api_keys_of_tenant ON api_keys (tenant, id);
 
 -- What origins say about robots, shared by all fetchers (RFC 9309); pruned some time after it expired.
 CREATE TABLE robots_files (

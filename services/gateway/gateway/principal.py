@@ -1,0 +1,20 @@
+"""Who asks: the tenant whose things a request may see, the key that it came with, and what that key may do."""
+
+from dataclasses import dataclass
+
+from common.contracts.keys import KeyLimits, Scope
+from common.contracts.tenants import DEFAULT_TENANT
+
+UNLIMITED = KeyLimits()
+EVERY_SCOPE = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A known caller. `key_id` is None for the first key of the deployment; `actor` names the key and does not tell it."""
+
+    actor: str
+    tenant: str = DEFAULT_TENANT
+    key_id: str | None = None
+    scopes: frozenset[Scope] = EVERY_SCOPE
+    limits: KeyLimits = UNLIMITED
