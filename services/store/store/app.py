@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 
-from store.api import contents, dead_letters, fetches, hosts, robots
+from store.api import batches, contents, dead_letters, fetches, hosts, robots
 from store.api.access import Access
 from store.errors import DatabaseUnavailable, DataRefused, EventsUnavailable
 
@@ -17,6 +17,7 @@ def create_app(access: Access) -> FastAPI:
     app = FastAPI(title="Fetchwork store (internal)", docs_url=None, redoc_url=None, openapi_url=None, telemetry=TELEMETRY)
     app.state.access = access
     app.include_router(fetches.router)
+    app.include_router(batches.router)
     app.include_router(contents.router)
     app.include_router(robots.router)
     app.include_router(hosts.router)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
+from common.contracts.batches import AcceptedBatch
 from common.contracts.catalog import FETCH_ACCEPTED, FETCH_ATTEMPTED
 from common.contracts.envelope import Envelope, Message
 from common.contracts.fetches import AcceptedFetch, FetchAttempted, FetchesAccepted
@@ -11,6 +12,7 @@ from common.streams.consumer import StreamEntry
 from common.streams.names import INGESTING_HASH
 from redis.asyncio.client import Pipeline
 
+from store.batches.keep import keep_batches
 from store.database import Connection
 from store.fetches.accept import accept
 from store.fetches.finish import Finished
@@ -102,14 +104,18 @@ class AcceptHandler(Handler[FetchesAccepted]):
         return Applied(committed=committed)
 
     def halves(self, delivery: Delivery[FetchesAccepted]) -> Sequence[Delivery[FetchesAccepted]]:
-        """Half of the fetches each, so that one that is refused costs its neighbours nothing."""
+        """Half of the fetches each, so that one that is refused costs its neighbours nothing; the batch goes with the second."""
         fetches = delivery.event.data.fetches
         parts = (fetches[: len(fetches) // 2], fetches[len(fetches) // 2 :])
-        return [_part(delivery, part) for part in parts] if all(parts) else []
+        if not all(parts):
+            return []
+        return [_part(delivery, parts[0], batch=None), _part(delivery, parts[1], batch=delivery.event.data.batch)]
 
     async def refuse(self, connection: Connection, delivery: Delivery[FetchesAccepted]) -> Applied:
         """A fetch that the database does not take fails: it was promised, so somebody waits for it."""
         finished = Finished()
+        if delivery.event.data.batch is not None:
+            await keep_batches(connection, [delivery.event.data.batch])
         for fetch in delivery.event.data.fetches:
             finished += await refuse_fetch(connection, fetch, source=self._source, now=None)
 
@@ -122,8 +128,11 @@ class AcceptHandler(Handler[FetchesAccepted]):
 
     def settle(self, pipeline: Pipeline, deliveries: Sequence[Delivery[FetchesAccepted]]) -> None:
         """From here on a reader finds these fetches in Postgres."""
-        ids = [str(fetch.id) for delivery in deliveries for fetch in delivery.event.data.fetches]
-        pipeline.hdel(INGESTING_HASH, *ids)
+        events = [delivery.event.data for delivery in deliveries]
+        ids = [str(fetch.id) for event in events for fetch in event.fetches]
+        ids += [str(event.batch.id) for event in events if event.batch is not None]
+        if ids:
+            pipeline.hdel(INGESTING_HASH, *ids)
 
 
 class RecordHandler(Handler[FetchAttempted]):
@@ -190,9 +199,12 @@ def note_finished(metrics: StoreMetrics, finished: Finished) -> None:
         metrics.reuse_saved_bytes.labels(kind=kind).inc(finished.saved_bytes[kind])
 
 
-def _part(delivery: Delivery[FetchesAccepted], fetches: tuple[AcceptedFetch, ...]) -> Delivery[FetchesAccepted]:
+def _part(
+    delivery: Delivery[FetchesAccepted], fetches: tuple[AcceptedFetch, ...], *, batch: AcceptedBatch | None
+) -> Delivery[FetchesAccepted]:
     """The same event with these of its fetches."""
-    return replace(delivery, event=delivery.event.model_copy(update={"data": FetchesAccepted(fetches=fetches)}))
+    data = FetchesAccepted(fetches=fetches, batch=batch)
+    return replace(delivery, event=delivery.event.model_copy(update={"data": data}))
 
 
 def _body(delivery: Delivery[FetchAttempted]) -> bytes | None:

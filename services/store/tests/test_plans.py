@@ -59,8 +59,21 @@ HOT = [
     "audit_insert",
     "contents_insert",
     "contents_of_fetch",
+    "fetches_request",
+    "fetches_page",
+    "fetches_page_of_batch",
+    "fetches_page_of_label",
+    "fetches_page_of_host",
+    "fetches_page_running",
+    "fetches_page_queued",
+    "fetches_page_without_response",
+    "batches_keep",
+    "batches_read",
 ]
-TABLES = "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters"
+TABLES = (
+    "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters|fetch_labels|batches|batch_counts|"
+    "key_counts"
+)
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
     ("hosts_open", "hosts_to_look_at"),
@@ -91,6 +104,14 @@ INDEXED = [
     ("followers_promote", "fetch_queue_followers_due"),
     ("finished_leaders_insert", "fetch_queue_followers"),
     ("finished_leaders_delete", "fetch_queue_followers"),
+    ("fetches_page", "fetches_of_tenant"),
+    ("fetches_page_of_batch", "fetches_of_batch"),
+    ("fetches_page_of_label", "fetch_labels_pkey"),
+    ("fetches_page_of_host", "fetches_of_host"),
+    ("fetches_page_running", "fetch_queue_slots"),
+    ("fetches_page_queued", "fetches_pending"),
+    ("fetches_page_without_response", "fetches_without_response"),
+    ("batches_read", "fetch_queue_slots"),
 ]
 
 FILL = f"""

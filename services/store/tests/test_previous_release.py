@@ -13,11 +13,11 @@ import pytest
 import store.sql.migrations
 from previous import export_commit
 
-PREVIOUS_COMMIT = "b309236e2b5fec89489e9f0a3f12d6b6549f0322"
-"""The last store before reuse, robots.txt and the audit log."""
+PREVIOUS_COMMIT = "3a9f0a08beb096c5b6ce51df356f500e597eceb5"
+"""The last store before tenants, batches and keys."""
 OF_THE_DOORS = ("test_doors.py", "test_claim.py")
 PACKAGES = ("libs/common", "deploy/local", "services/store")
-ADDED = "0003_reuse_robots_audit.sql"
+ADDED = "0005_tenants_batches_keys.sql"
 TIMEOUT_SECONDS = 120
 
 EVIDENCE = '''
@@ -30,7 +30,7 @@ async def test_the_schema_is_the_new_one(database_url: str) -> None:
 
     assert store.__file__.startswith({tree!r}), store.__file__
     connection = await asyncpg.connect(database_url)
-    assert await connection.fetchval("SELECT to_regclass('audit_log') IS NOT NULL")
+    assert await connection.fetchval("SELECT to_regclass('api_keys') IS NOT NULL")
     await connection.close()
 '''
 

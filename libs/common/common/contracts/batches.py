@@ -19,8 +19,8 @@ class BatchError(Message):
     problem: dict[str, Any]
 
 
-class BatchAccepted(Message):
-    """Data of `batch.accepted.v1`: a submission has ended, and this much of it was promised.
+class AcceptedBatch(Message):
+    """A submission of many lines has ended, and this much of it was promised.
 
     `is_whole` is False when the request broke off: its caller was promised nothing, what had been accepted is fetched anyway.
     """

@@ -6,18 +6,15 @@ A new optional field keeps the type; anything else is a new `vN+1`, and both are
 from collections.abc import Mapping
 from typing import Final
 
-from common.contracts.batches import BatchAccepted
 from common.contracts.envelope import Message
 from common.contracts.fetches import FetchAttempted, FetchesAccepted, FetchFinished, PerformFetches
 
-BATCH_ACCEPTED: Final = "batch.accepted.v1"
 FETCH_ACCEPTED: Final = "fetch.accepted.v1"
 FETCH_ATTEMPTED: Final = "fetch.attempted.v1"
 FETCH_FINISHED: Final = "fetch.finished.v1"
 FETCH_PERFORM: Final = "fetch.perform.v1"
 
 EVENTS: Mapping[str, type[Message]] = {
-    BATCH_ACCEPTED: BatchAccepted,
     FETCH_ACCEPTED: FetchesAccepted,
     FETCH_ATTEMPTED: FetchAttempted,
     FETCH_FINISHED: FetchFinished,

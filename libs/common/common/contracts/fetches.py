@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
+from common.contracts.batches import AcceptedBatch
 from common.contracts.envelope import Message
 from common.contracts.tenants import DEFAULT_TENANT, KeyId, Tenant
 
@@ -166,9 +167,13 @@ class AcceptedFetch(Message):
 
 
 class FetchesAccepted(Message):
-    """Data of `fetch.accepted.v1`: one or more fetches promised by one request."""
+    """Data of `fetch.accepted.v1`: fetches promised by one request. A request of many comes as several events.
 
-    fetches: tuple[AcceptedFetch, ...] = Field(min_length=1)
+    `batch` is in the last event of a batch, which may have no fetches of its own.
+    """
+
+    fetches: tuple[AcceptedFetch, ...]
+    batch: AcceptedBatch | None = None
 
 
 class Validators(Message):

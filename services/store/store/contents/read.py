@@ -22,9 +22,9 @@ class FetchContent:
     content: Content | None
 
 
-async def read_content(pool: Pool, fetch_id: UUID) -> FetchContent | None:
-    """The body of a fetch, or None when the ledger does not have the fetch. Raises DatabaseUnavailable."""
-    rows = await fetch_rows(pool, OF_FETCH, fetch_id)
+async def read_content(pool: Pool, fetch_id: UUID, *, tenant: str | None = None) -> FetchContent | None:
+    """The body of a fetch, or None when the ledger does not have the fetch, or not of this tenant. Raises DatabaseUnavailable."""
+    rows = await fetch_rows(pool, OF_FETCH, fetch_id, tenant)
     if not rows:
         return None
     row = rows[0]

@@ -1,5 +1,6 @@
 """Take accepted fetches into the ledger and the queue: the first door. Idempotent by fetch id."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,7 @@ from uuid import UUID
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import AcceptedFetch, FetchesAccepted
 
+from store.batches.keep import keep_batches
 from store.database import Connection
 from store.fetches.finish import Finished, finish_fetches
 from store.fetches.reuse import Asker, plan_reuse
@@ -42,7 +44,7 @@ async def accept(
     """
     fetches = {fetch.id: (fetch, event.traceparent) for event in events for fetch in event.data.fetches}
     rows = [fetches[identifier] for identifier in sorted(fetches)]  # one order for all, so that two stores cannot deadlock
-    sharings = [sharing_of(fetch.request) for fetch, _ in rows]
+    sharings = [sharing_of(fetch.request, tenant=fetch.tenant) for fetch, _ in rows]
     askers = [asker for (fetch, _), sharing in zip(rows, sharings, strict=True) if (asker := _asker(fetch, sharing))]
     plan = await plan_reuse(connection, askers, now=now)
     accepted = await connection.fetch(
@@ -52,8 +54,14 @@ async def accept(
         [fetch.request.model_dump_json() for fetch, _ in rows],
         [traceparent for _, traceparent in rows],
         [fetch.accepted_at for fetch, _ in rows],
+        [fetch.tenant for fetch, _ in rows],
+        [fetch.key_id for fetch, _ in rows],
+        [fetch.batch_id for fetch, _ in rows],
+        [",".join(fetch.labels) or None for fetch, _ in rows],
+        [json.dumps(fetch.attrs) if fetch.attrs else None for fetch, _ in rows],
         now,
     )
+    await keep_batches(connection, [event.data.batch for event in events if event.data.batch is not None])
     finished = await finish_fetches(connection, plan.finishes, source=source, now=now)
     pending = {row["id"] for row in accepted} - {finish.id for finish in plan.finishes}
     queued = [

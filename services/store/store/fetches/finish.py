@@ -126,6 +126,8 @@ def finished_event(row: asyncpg.Record, *, source: str) -> Envelope[FetchFinishe
         finished_at=row["finished_at"],
         response_status=row["response_status"],
         error_type=row["error_type"],
+        batch_id=row["batch_id"],
+        labels=tuple(row["labels"] or ()),
     )
     return Envelope[FetchFinished].wrap(
         data, type=FETCH_FINISHED, source=source, subject=str(data.id), now=data.finished_at, traceparent=row["traceparent"]

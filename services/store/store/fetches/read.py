@@ -1,12 +1,12 @@
-"""One fetch as a reader sees it, built from its ledger row, its queue row and its attempts."""
+"""Fetches as a reader sees them, built from their ledger rows, queue rows and attempts."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
-from common.contracts.fetches import IDEMPOTENT_METHODS, FetchError, FetchStatus
+from common.contracts.fetches import IDEMPOTENT_METHODS, AcceptedFetch, FetchError, FetchRequest, FetchStatus
 from common.contracts.views import AttemptView, FetchView, HopView, ResponseView, ServedBy, ServedByKind, Waiting, WaitingReason
 from pydantic import TypeAdapter
 
@@ -19,18 +19,58 @@ from store.hosts.waiting import waiting_at
 from store.queries import query
 
 READ = query("fetches_read")
+REQUEST = query("fetches_request")
 ATTEMPTS = TypeAdapter(list[AttemptView])
 
 
 async def read_fetch(
-    pool: Pool, fetch_id: UUID, *, has_fetcher: bool, pace: PaceSettings | None = None, now: datetime | None = None
+    pool: Pool,
+    fetch_id: UUID,
+    *,
+    has_fetcher: bool,
+    pace: PaceSettings | None = None,
+    tenant: str | None = None,
+    now: datetime | None = None,
 ) -> FetchView | None:
-    """The fetch, or None when the ledger does not have it. Raises DatabaseUnavailable.
+    """The fetch, or None when the ledger does not have it, or not of this tenant. Raises DatabaseUnavailable.
 
-    Without `pace` the reader does not know hosts that make a fetch wait: it waits in the queue.
+    Without `pace` the reader does not know hosts that make a fetch wait: it waits in the queue. Without `tenant` it may see all.
     """
-    rows = await fetch_rows(pool, READ, fetch_id, now)
-    return _view(rows[0], has_fetcher=has_fetcher, pace=pace) if rows else None
+    views = await read_fetches(pool, [fetch_id], has_fetcher=has_fetcher, pace=pace, tenant=tenant, now=now)
+    return views[0] if views else None
+
+
+async def read_fetches(
+    pool: Pool,
+    fetch_ids: Sequence[UUID],
+    *,
+    has_fetcher: bool,
+    pace: PaceSettings | None,
+    tenant: str | None,
+    now: datetime | None = None,
+) -> list[FetchView]:
+    """Those of these fetches that `read_fetch` would find, the newest first. Raises DatabaseUnavailable."""
+    rows = await fetch_rows(pool, READ, list(fetch_ids), now, tenant)
+    return [_view(row, has_fetcher=has_fetcher, pace=pace) for row in rows]
+
+
+async def read_request(pool: Pool, fetch_id: UUID, *, tenant: str) -> AcceptedFetch | None:
+    """A tenant's fetch as it was accepted, or None when the ledger has no such fetch. Raises DatabaseUnavailable."""
+    rows = await fetch_rows(pool, REQUEST, fetch_id, tenant)
+    if not rows:
+        return None
+    row = rows[0]
+    return AcceptedFetch(
+        id=row["id"],
+        host=row["host"],
+        accepted_at=row["accepted_at"],
+        request=FetchRequest.model_validate_json(row["request"]),
+        tenant=row["tenant"],
+        key_id=row["key_id"],
+        batch_id=row["batch_id"],
+        labels=tuple(row["labels"] or ()),
+        attrs=json.loads(row["attrs"] or "{}"),
+    )
 
 
 def _view(row: asyncpg.Record, *, has_fetcher: bool, pace: PaceSettings | None) -> FetchView:
@@ -50,6 +90,9 @@ def _view(row: asyncpg.Record, *, has_fetcher: bool, pace: PaceSettings | None) 
         error=FetchError(type=row["error_type"], detail=row["error_detail"]) if row["error_type"] else None,
         attempts=[_presentable(attempt) for attempt in ATTEMPTS.validate_json(row["attempts"] or "[]")],
         served_by=_served_by(row, status),
+        batch_id=row["batch_id"],
+        labels=row["labels"] or [],
+        attrs=json.loads(row["attrs"] or "{}"),
     )
 
 

@@ -27,7 +27,18 @@ async def refuse_fetch(
     accepted_at = fetch.accepted_at if FIRST_YEAR <= fetch.accepted_at.replace(tzinfo=UTC).year <= LAST_YEAR else None
     host = (storable(fetch.host) or "")[:HOST_LIMIT_CHARACTERS]
     row = await connection.fetchrow(
-        REFUSE, fetch.id, host, request.model_dump_json(), None, accepted_at, ErrorType.INTERNAL.value, DETAIL, now
+        REFUSE,
+        fetch.id,
+        host,
+        request.model_dump_json(),
+        None,
+        accepted_at,
+        ErrorType.INTERNAL.value,
+        DETAIL,
+        now,
+        fetch.tenant,
+        fetch.key_id,
+        fetch.batch_id,
     )
     if row is None:
         return Finished()

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 
 from common.contracts.fetches import FetchRequest
+from common.contracts.tenants import DEFAULT_TENANT
 
 VERSION = "1"
 """Another rule needs another version, so that keys of two rules never meet."""
@@ -24,14 +25,18 @@ class Sharing:
     coalesce_key: bytes | None
 
 
-def sharing_of(request: FetchRequest) -> Sharing | None:
-    """The keys of a request, or None when its response can never answer another, nor another's it."""
+def sharing_of(request: FetchRequest, *, tenant: str) -> Sharing | None:
+    """The keys of a tenant's request, or None when its response can never answer another, nor another's it.
+
+    Tenants share nothing. The key of the default one is what it was when there were no others.
+    """
     if request.method != "GET":
         return None
     headers = sorted(f"{name.lower()}:{value}" for name, value in request.headers.items())
     if not CALLER_CONDITIONS.isdisjoint(header.partition(":")[0] for header in headers):
         return None
-    sharing_key = _digest(VERSION, request.method, request.url, request.robots, *headers)
+    owner = () if tenant == DEFAULT_TENANT else (tenant,)  # no header is without a colon, no tenant has one
+    sharing_key = _digest(VERSION, request.method, request.url, request.robots, *headers, *owner)
     if request.max_age_seconds is None:
         return Sharing(sharing_key=sharing_key, coalesce_key=None)
     retries = request.retries

@@ -19,4 +19,5 @@ WHERE digest = ANY($1::bytea[]);
 SELECT fetches.status, contents.digest, contents.size_bytes, contents.body
 FROM fetches
 LEFT JOIN contents ON contents.digest = fetches.content_digest
-WHERE fetches.id = $1;
+WHERE fetches.id = $1::uuid
+  AND ($2::text IS NULL OR fetches.tenant = $2::text);

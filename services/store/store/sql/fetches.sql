@@ -1,20 +1,36 @@
 -- The ledger: what was accepted and what became of it.
 
 -- name: fetches_accept
--- New fetches enter the ledger and its count; ids already known change nothing. Tells which were new.
+-- New fetches enter the ledger, its lists and its counts; ids already known change nothing. Tells which were new.
 WITH accepted AS (
-    INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at)
-    SELECT id, host, request, traceparent, accepted_at, coalesce($6::timestamptz, now())
-    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[])
-        AS given (id, host, request, traceparent, accepted_at)
+    INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at, tenant, key_id, batch_id, labels, attrs)
+    SELECT id, host, request, traceparent, accepted_at, coalesce($11::timestamptz, now()), tenant, key_id, batch_id,
+           string_to_array(labels, ','), attrs
+    FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::uuid[], $9::text[],
+                $10::jsonb[])
+        AS given (id, host, request, traceparent, accepted_at, tenant, key_id, batch_id, labels, attrs)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id
+    RETURNING id, tenant, key_id, labels
+), labelled AS (
+    INSERT INTO fetch_labels (tenant, label, fetch_id)
+    SELECT tenant, label, id
+    FROM accepted
+    CROSS JOIN unnest(labels) AS label
 ), counted AS (
     INSERT INTO fetch_counts AS counts (shard, name, fetches)
     SELECT pg_backend_pid() % 64, 'accepted', count(*)
     FROM accepted
     HAVING count(*) > 0
     ON CONFLICT (shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
+), counted_by_key AS (
+    INSERT INTO key_counts AS counts (key_id, shard, name, fetches)
+    SELECT key_id, pg_backend_pid() % 64, 'accepted', count(*)
+    FROM accepted
+    WHERE key_id IS NOT NULL
+    GROUP BY key_id
+    ORDER BY key_id
+    ON CONFLICT (key_id, shard, name) DO UPDATE
     SET fetches = counts.fetches + excluded.fetches
 )
 SELECT id
@@ -23,11 +39,14 @@ FROM accepted;
 -- name: fetches_refuse
 -- A fetch that the database would not take as it came enters the ledger as failed, and never the queue; one that is known stays.
 WITH refused AS (
-    INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at, status, finished_at, error_type, error_detail)
+    INSERT INTO fetches (id, host, request, traceparent, accepted_at, ingested_at, status, finished_at, error_type, error_detail,
+                         tenant, key_id, batch_id)
     VALUES ($1::uuid, $2::text, $3::jsonb, $4::text, coalesce($5::timestamptz, $8::timestamptz, now()),
-            coalesce($8::timestamptz, now()), 'failed', coalesce($8::timestamptz, now()), $6::text, $7::text)
+            coalesce($8::timestamptz, now()), 'failed', coalesce($8::timestamptz, now()), $6::text, $7::text, $9::text, $10::text,
+            $11::uuid)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, status, finished_at, request ->> 'url' AS url, response_status, error_type, traceparent
+    RETURNING id, status, finished_at, request ->> 'url' AS url, response_status, error_type, traceparent, tenant, key_id, batch_id,
+              labels
 ), counted AS (
     INSERT INTO fetch_counts AS counts (shard, name, fetches)
     SELECT pg_backend_pid() % 64, names.name, count(*)
@@ -37,8 +56,24 @@ WITH refused AS (
     ORDER BY names.name
     ON CONFLICT (shard, name) DO UPDATE
     SET fetches = counts.fetches + excluded.fetches
+), counted_by_key AS (
+    INSERT INTO key_counts AS counts (key_id, shard, name, fetches)
+    SELECT key_id, pg_backend_pid() % 64, names.name, 1
+    FROM refused
+    CROSS JOIN (VALUES ('accepted'), ('finished')) AS names (name)
+    WHERE key_id IS NOT NULL
+    ORDER BY names.name
+    ON CONFLICT (key_id, shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
+), counted_by_batch AS (
+    INSERT INTO batch_counts AS counts (batch_id, shard, name, fetches)
+    SELECT batch_id, pg_backend_pid() % 64, status, 1
+    FROM refused
+    WHERE batch_id IS NOT NULL
+    ON CONFLICT (batch_id, shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
 )
-SELECT id, status, finished_at, url, response_status, error_type, traceparent
+SELECT id, status, finished_at, url, response_status, error_type, traceparent, tenant, batch_id, labels
 FROM refused;
 
 -- name: fetches_known
@@ -83,7 +118,8 @@ WITH given AS (
     WHERE fetches.id = given.id
       AND fetches.status = 'queued'
     RETURNING fetches.id, fetches.status, fetches.finished_at, fetches.request ->> 'url' AS url,
-              fetches.response_status, fetches.error_type, fetches.traceparent
+              fetches.response_status, fetches.error_type, fetches.traceparent, fetches.tenant, fetches.key_id, fetches.batch_id,
+              fetches.labels
 ), left_queue AS (
     DELETE FROM fetch_queue
     USING finished
@@ -97,14 +133,32 @@ WITH given AS (
     ORDER BY status
     ON CONFLICT (shard, name) DO UPDATE
     SET fetches = counts.fetches + excluded.fetches
+), counted_by_key AS (
+    INSERT INTO key_counts AS counts (key_id, shard, name, fetches)
+    SELECT key_id, pg_backend_pid() % 64, 'finished', count(*)
+    FROM finished
+    WHERE key_id IS NOT NULL
+    GROUP BY key_id
+    ORDER BY key_id
+    ON CONFLICT (key_id, shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
+), counted_by_batch AS (
+    INSERT INTO batch_counts AS counts (batch_id, shard, name, fetches)
+    SELECT batch_id, pg_backend_pid() % 64, status, count(*)
+    FROM finished
+    WHERE batch_id IS NOT NULL
+    GROUP BY batch_id, status
+    ORDER BY batch_id, status
+    ON CONFLICT (batch_id, shard, name) DO UPDATE
+    SET fetches = counts.fetches + excluded.fetches
 )
-SELECT id, status, finished_at, url, response_status, error_type, traceparent,
+SELECT id, status, finished_at, url, response_status, error_type, traceparent, tenant, batch_id, labels,
        id = ANY(ARRAY(SELECT left_queue.id FROM left_queue WHERE may_lead)) AS may_lead
 FROM finished;
 
 -- name: fetches_read
--- One fetch and its attempts as a reader sees them; its queue row, while it has one, knows whether it runs and what it
--- waits for, and its host whether that is closed.
+-- Fetches and their attempts as a reader sees them, the newest first; a queue row, while there is one, knows whether its fetch runs
+-- and what it waits for, and its host whether that is closed. Of one tenant, or with no tenant given of any.
 SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method' AS method,
        CASE
            WHEN queue.state = 'running' AND queue.run_at > coalesce($2::timestamptz, now()) THEN 'running'
@@ -119,7 +173,7 @@ SELECT fetches.id, fetches.request ->> 'url' AS url, fetches.request ->> 'method
        fetches.response_status, fetches.response_headers, fetches.media_type, fetches.final_url, fetches.content_digest,
        contents.size_bytes, fetches.error_type, fetches.error_detail, fetches.detected_media_type, fetches.charset,
        fetches.charset_source, fetches.coding, fetches.redirects, fetches.served_by_kind, fetches.served_by_id,
-       fetches.served_by_age_seconds,
+       fetches.served_by_age_seconds, fetches.batch_id, fetches.labels, fetches.attrs,
        (
            SELECT jsonb_agg(
                jsonb_build_object(
@@ -138,7 +192,16 @@ FROM fetches
 LEFT JOIN fetch_queue AS queue ON queue.id = fetches.id
 LEFT JOIN hosts ON hosts.host = fetches.host AND queue.id IS NOT NULL
 LEFT JOIN contents ON contents.digest = fetches.content_digest
-WHERE fetches.id = $1;
+WHERE fetches.id = ANY($1::uuid[])
+  AND ($3::text IS NULL OR fetches.tenant = $3::text)
+ORDER BY fetches.id DESC;
+
+-- name: fetches_request
+-- What a tenant's fetch asked for, and what its caller noted about it.
+SELECT id, host, request, accepted_at, tenant, key_id, batch_id, labels, attrs
+FROM fetches
+WHERE id = $1::uuid
+  AND tenant = $2::text;
 
 -- name: attempts_insert
 -- Attempts are recorded once and never change.

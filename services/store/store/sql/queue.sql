@@ -187,11 +187,13 @@ LIMIT $2::bigint
 FOR UPDATE SKIP LOCKED;
 
 -- name: queue_lock
--- One pending fetch, to be ended: nobody else changes it until then.
-SELECT id
-FROM fetch_queue
-WHERE id = $1::uuid
-FOR UPDATE;
+-- One pending fetch of a tenant, or with no tenant given of any, to be ended: nobody else changes it until then.
+SELECT queue.id
+FROM fetch_queue AS queue
+JOIN fetches ON fetches.id = queue.id
+WHERE queue.id = $1::uuid
+  AND ($2::text IS NULL OR fetches.tenant = $2::text)
+FOR UPDATE OF queue;
 
 -- name: queue_find_expired
 -- Fetches that nobody may start any more and that are not out now. What may be sent once only and was sent is the abandoner's:

@@ -1,0 +1,1 @@
+"""Batches: fetches submitted in one request, listed and counted together."""
