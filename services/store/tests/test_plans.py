@@ -71,8 +71,8 @@ HOT = [
     "batches_read",
 ]
 TABLES = (
-    "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters|fetch_labels|batches|batch_counts|"
-    "key_counts"
+    "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters|fetch_labels|batches|"
+    "batch_counts|key_counts"
 )
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
