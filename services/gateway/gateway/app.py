@@ -19,9 +19,10 @@ from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
+from gateway.openapi.about import TITLE
 from gateway.problems import install_problems
 from gateway.publish import Publisher
-from gateway.routes import contents, dead_letters, fetches, health, hosts, problems
+from gateway.routes import contents, dead_letters, documentation, fetches, health, hosts, problems
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 
@@ -34,13 +35,19 @@ TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, 
 log = structlog.get_logger()
 
 
+def create_api() -> FastAPI:
+    """The routes and their OpenAPI document, before they have anything to stand on."""
+    app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, telemetry=TELEMETRY)
+    for room in (fetches, contents, hosts, dead_letters, problems, health, documentation):
+        app.include_router(room.router)
+    install_problems(app)
+    return app
+
+
 def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
-    app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
+    app = create_api()
     app.state.means = means
-    for router in (fetches.router, contents.router, hosts.router, dead_letters.router, health.router, problems.router):
-        app.include_router(router)
-    install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost

@@ -6,8 +6,10 @@ from typing import Annotated
 from common.chassis.health import Check
 from common.clock import Clock
 from common.contracts.keys import Scope
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.params import Depends as Dependency
+from fastapi.security.base import SecurityBase
 
 from gateway.metrics import GatewayMetrics
 from gateway.principal import Principal
@@ -37,22 +39,29 @@ async def get_means(request: Request) -> Means:
     return means
 
 
-async def get_principal(request: Request) -> Principal:
-    """Who asks, as the authentication found out."""
-    principal: Principal = request.state.principal
-    return principal
+class Caller(SecurityBase):
+    """Who asks, as the authentication found out; a route that depends on it needs an API key in the OpenAPI document."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBearerModel(description="An API key of this deployment.")
+        self.scheme_name = "apiKey"
+
+    async def __call__(self, request: Request) -> Principal:
+        """The principal that the authentication left in the request's state."""
+        principal: Principal = request.state.principal
+        return principal
 
 
 def requires(scope: Scope) -> Dependency:
-    """A route's dependency: keys without this scope are answered 403."""
+    """A route's dependency: keys without this scope are answered 403. The OpenAPI document names the scope."""
 
     async def check(principal: UsePrincipal) -> None:
         if scope not in principal.scopes:
             raise Problem(ProblemType.INSUFFICIENT_SCOPE, f"This needs a key with the scope `{scope}`.")
 
-    dependency: Dependency = Depends(check)
+    dependency: Dependency = Security(check, scopes=[scope.value])
     return dependency
 
 
-UsePrincipal = Annotated[Principal, Depends(get_principal)]
+UsePrincipal = Annotated[Principal, Security(Caller())]
 UseMeans = Annotated[Means, Depends(get_means)]

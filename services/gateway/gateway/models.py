@@ -35,6 +35,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.examples import FETCH_EXAMPLES
+
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 WITHOUT_BODY = frozenset({"GET", "HEAD"})
 EXPIRY_LIMIT_SECONDS = 60 * 24 * 3600.0
@@ -209,6 +211,8 @@ class Links(BaseModel):
 
 class FetchDocument(FetchView):
     """One fetch, as the public API shows it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": FETCH_EXAMPLES})
 
     links: Links
 

@@ -4,6 +4,7 @@ The request's span is FastAPI's own; this middleware runs inside it.
 """
 
 import time
+from collections.abc import Iterable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,11 +13,12 @@ from gateway.metrics import Gate, GatewayMetrics
 from gateway.problems import ProblemType, internal_problem, problem_response
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"sandbox; default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-)
+SECURITY_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"content-security-policy": b"sandbox; default-src 'none'; frame-ancestors 'none'",
+    b"referrer-policy": b"no-referrer",
+}
+"""What every answer carries, unless its route says otherwise: our own pages have a policy of their own."""
 
 log = structlog.get_logger()
 
@@ -42,7 +44,7 @@ class Observation:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+                message["headers"] = _secured(message.get("headers", []))
             await send(message)
 
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
@@ -64,6 +66,13 @@ class Observation:
         self._metrics.requests.labels(method=method, route=route, status_class=f"{status // 100}xx").inc()
         self._metrics.request_seconds.labels(route=route).observe(seconds)
         log.info("request finished", method=method, route=route, status=status, seconds=round(seconds, 6))
+
+
+def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer, as ASGI has them (names in lower case), and those of ours that it does not set itself."""
+    own = list(headers)
+    names = {name for name, _ in own}
+    return own + [(name, value) for name, value in SECURITY_HEADERS.items() if name not in names]
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

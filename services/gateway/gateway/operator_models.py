@@ -80,6 +80,8 @@ class HostDocument(HostView):
 class HostPageDocument(BaseModel):
     """Hosts in the order of their names. `next_cursor` is null on the last page."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": HOST_EXAMPLES, "next_cursor": None}]})
+
     items: list[HostDocument]
     next_cursor: str | None = None
 
@@ -105,6 +107,8 @@ class DeadLetterDocument(DeadLetterView):
 
 class DeadLetterPageDocument(BaseModel):
     """Parked messages, the newest first. `next_cursor` is null on the last page."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": DEAD_LETTER_EXAMPLES, "next_cursor": None}]})
 
     items: list[DeadLetterDocument]
     next_cursor: str | None = None

@@ -1,11 +1,6 @@
-"""Problem details (RFC 9457): the registry of everything the API can refuse with, and how exceptions become documents.
-
-HTTP status codes of refusals exist only here.
-"""
+"""Problem details (RFC 9457): how refusals and failures become answers. Which there are is in `problem_types.py`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -17,131 +12,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, StoreUnavailable
+from gateway.problem_documents import problem_document
+from gateway.problem_types import MEDIA_TYPE, REGISTRY, ProblemType
 
-MEDIA_TYPE = "application/problem+json"
+__all__ = ["Problem", "ProblemType", "install_problems", "internal_problem", "problem_response"]
+
 KEY_MARK = "[key]"
 """What pydantic puts behind a member whose name, not its value, is at fault."""
 RULE_MARK = "Value error, "
 """What pydantic puts before the sentence of a rule of ours."""
 
 log = structlog.get_logger()
-
-
-class ProblemType(StrEnum):
-    """The stable name of a kind of problem; the last part of its `type` reference."""
-
-    MALFORMED_JSON = "malformed-json"
-    INVALID_REQUEST = "invalid-request"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
-    BODY_TOO_LARGE = "body-too-large"
-    UNAUTHENTICATED = "unauthenticated"
-    INSUFFICIENT_SCOPE = "insufficient-scope"
-    NOT_FOUND = "not-found"
-    METHOD_NOT_ALLOWED = "method-not-allowed"
-    NOT_FINISHED = "not-finished"
-    NO_CONTENT = "no-content"
-    ALREADY_FINISHED = "already-finished"
-    CURSOR_MISMATCH = "cursor-mismatch"
-    RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
-    IDEMPOTENCY_KEY_MALFORMED = "idempotency-key-malformed"
-    IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused"
-    IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency-key-in-flight"
-    QUOTA_EXCEEDED = "quota-exceeded"
-    OVERLOADED = "overloaded"
-    EVENTS_UNAVAILABLE = "events-unavailable"
-    STORE_UNAVAILABLE = "store-unavailable"
-    INTERNAL = "internal"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What all problems of one type share: status, title, and what to do about them."""
-
-    status: int
-    title: str
-    remedy: str
-    retry_after_seconds: int | None = None
-
-
-REGISTRY: Mapping[ProblemType, Kind] = {
-    ProblemType.MALFORMED_JSON: Kind(
-        status=400, title="The body is not JSON", remedy="Send one JSON object, encoded as UTF-8."
-    ),
-    ProblemType.INVALID_REQUEST: Kind(
-        status=422, title="The request is not valid", remedy="Correct the members named in `errors` and send it again."
-    ),
-    ProblemType.UNSUPPORTED_MEDIA_TYPE: Kind(
-        status=415, title="The body's media type is not supported", remedy="Send the header `Content-Type: application/json`."
-    ),
-    ProblemType.BODY_TOO_LARGE: Kind(
-        status=413, title="The body is too large", remedy="Send a smaller body; `detail` names the limit."
-    ),
-    ProblemType.UNAUTHENTICATED: Kind(
-        status=401, title="The API key is missing or wrong", remedy="Send the header `Authorization: Bearer KEY`."
-    ),
-    ProblemType.INSUFFICIENT_SCOPE: Kind(
-        status=403, title="The API key may not do this", remedy="Use a key with the scope that `detail` names."
-    ),
-    ProblemType.NOT_FOUND: Kind(status=404, title="There is nothing here", remedy="Check the path and the id."),
-    ProblemType.METHOD_NOT_ALLOWED: Kind(
-        status=405, title="The method is not allowed here", remedy="Use one of the methods in the `Allow` header."
-    ),
-    ProblemType.NOT_FINISHED: Kind(
-        status=409, title="The fetch is not finished", remedy="Ask again after `Retry-After` seconds.", retry_after_seconds=1
-    ),
-    ProblemType.NO_CONTENT: Kind(
-        status=404, title="The fetch has no content", remedy="Read the fetch itself: its `status` and `error` say why."
-    ),
-    ProblemType.ALREADY_FINISHED: Kind(
-        status=409, title="The fetch has already finished", remedy="Read the fetch: what came of it stays as it is."
-    ),
-    ProblemType.CURSOR_MISMATCH: Kind(
-        status=400,
-        title="The cursor does not belong to this list",
-        remedy="Start again without `cursor`, or repeat the filters that the cursor came with.",
-    ),
-    ProblemType.RANGE_NOT_SATISFIABLE: Kind(
-        status=416,
-        title="The range is outside the content",
-        remedy="Ask for bytes within the size that `Content-Range` tells, or leave `Range` out.",
-    ),
-    ProblemType.IDEMPOTENCY_KEY_MALFORMED: Kind(
-        status=400, title="The Idempotency-Key is malformed", remedy="Send 1 to 255 printable ASCII characters, quoted or not."
-    ),
-    ProblemType.IDEMPOTENCY_KEY_REUSED: Kind(
-        status=422,
-        title="The Idempotency-Key came with another request before",
-        remedy="Repeat the first request as it was, or take a new key for a new request.",
-    ),
-    ProblemType.IDEMPOTENCY_KEY_IN_FLIGHT: Kind(
-        status=409,
-        title="The first request with this Idempotency-Key is still under way",
-        remedy="Send it again after `Retry-After` seconds: you will get the first request's answer.",
-        retry_after_seconds=1,
-    ),
-    ProblemType.QUOTA_EXCEEDED: Kind(
-        status=429,
-        title="The API key has used up its quota",
-        remedy="Send it again after `Retry-After` seconds; `detail` names the limit.",
-        retry_after_seconds=1,
-    ),
-    ProblemType.OVERLOADED: Kind(
-        status=503,
-        title="More arrives than we can take in",
-        remedy="Send it again after `Retry-After` seconds.",
-        retry_after_seconds=2,
-    ),
-    ProblemType.EVENTS_UNAVAILABLE: Kind(
-        status=503, title="The fetch could not be promised", remedy="Send it again; nothing was promised.", retry_after_seconds=1
-    ),
-    ProblemType.STORE_UNAVAILABLE: Kind(
-        status=503,
-        title="The ledger cannot be asked right now",
-        remedy="Ask again; accepted fetches go on.",
-        retry_after_seconds=1,
-    ),
-    ProblemType.INTERNAL: Kind(status=500, title="Something went wrong on our side", remedy="Report the `trace_id`."),
-}
 
 
 GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
@@ -178,17 +59,7 @@ def problem_response(
 ) -> JSONResponse:
     """The document and its headers. `detail` says how to mend this request and never what happened inside."""
     kind = REGISTRY[type]
-    document: dict[str, Any] = {
-        "type": f"/problems/{type}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-        "instance": instance,
-        "trace_id": current_trace_id(),
-        "retryable": kind.retry_after_seconds is not None,
-    }
-    if errors:
-        document["errors"] = list(errors)
+    document = problem_document(type, detail, instance=instance, trace_id=current_trace_id(), errors=errors)
     sent = dict(headers or {})
     if kind.retry_after_seconds is not None:
         sent["Retry-After"] = str(kind.retry_after_seconds)

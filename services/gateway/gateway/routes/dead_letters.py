@@ -12,6 +12,8 @@ from fastapi import APIRouter, Path, Query, Response
 from gateway.answers import answer
 from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, UsePrincipal, requires
+from gateway.openapi.headers import ResponseHeader
+from gateway.openapi.responses import problem_responses, response
 from gateway.operator_models import DeadLetterDocument, DeadLetterPageDocument
 from gateway.problems import Problem, ProblemType
 
@@ -23,7 +25,13 @@ NOT_STORED = {"Cache-Control": "no-store"}
 router = APIRouter(prefix=PATH, tags=["dead letters"], dependencies=[requires(Scope.ADMIN)])
 
 
-@router.get("", operation_id="listDeadLetters", response_model=DeadLetterPageDocument)
+@router.get(
+    "",
+    operation_id="listDeadLetters",
+    response_model=DeadLetterPageDocument,
+    responses=response(200, "One page of dead letters.", ResponseHeader.LINK)
+    | problem_responses(ProblemType.CURSOR_MISMATCH, ProblemType.STORE_UNAVAILABLE),
+)
 async def list_dead_letters(
     means: UseMeans,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Dead letters on a page.")] = LIMIT_DEFAULT,
@@ -37,9 +45,16 @@ async def list_dead_letters(
     return answer(DeadLetterPageDocument(items=items, next_cursor=following), headers=headers)
 
 
-@router.post("/{dead_letter_id}/redrive", operation_id="redriveDeadLetter", response_model=DeadLetterDocument)
+@router.post(
+    "/{dead_letter_id}/redrive",
+    operation_id="redriveDeadLetter",
+    response_model=DeadLetterDocument,
+    responses=response(200, "The message is back in its stream.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
+)
 async def redrive_dead_letter(
-    dead_letter_id: Annotated[int, Path(ge=1, le=ID_LIMIT)], means: UseMeans, principal: UsePrincipal
+    dead_letter_id: Annotated[int, Path(ge=1, le=ID_LIMIT, description="The dead letter's `id`.")],
+    means: UseMeans,
+    principal: UsePrincipal,
 ) -> Response:
     """Put one message back into its stream, where it is read as if it had just arrived.
 

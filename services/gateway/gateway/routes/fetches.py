@@ -14,6 +14,9 @@ from gateway.answers import answer
 from gateway.dependencies import Means, UseMeans, UsePrincipal, requires
 from gateway.errors import EventsUnavailable, StoreUnavailable
 from gateway.models import FetchDocument, FetchSubmission, time_faults
+from gateway.openapi.headers import ResponseHeader
+from gateway.openapi.responses import problem_responses, response
+from gateway.parameters import FetchId
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.promise import promise
@@ -26,7 +29,13 @@ router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
 
 
 @router.post(
-    "", status_code=202, operation_id="submitFetch", response_model=FetchDocument, dependencies=[requires(Scope.FETCH_WRITE)]
+    "",
+    status_code=202,
+    operation_id="submitFetch",
+    response_model=FetchDocument,
+    responses=response(202, "The fetch is promised.", ResponseHeader.LOCATION, ResponseHeader.RETRY_AFTER)
+    | problem_responses(ProblemType.EVENTS_UNAVAILABLE),
+    dependencies=[requires(Scope.FETCH_WRITE)],
 )
 async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: UsePrincipal) -> Response:
     """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read."""
@@ -48,16 +57,27 @@ async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: 
     return answer(FetchDocument.of(_queued(fetch)), status=202, headers=headers)
 
 
-@router.get("/{fetch_id}", operation_id="getFetch", response_model=FetchDocument, dependencies=[requires(Scope.FETCH_READ)])
-async def get_fetch(fetch_id: UUID, means: UseMeans, principal: UsePrincipal) -> Response:
+@router.get(
+    "/{fetch_id}",
+    operation_id="getFetch",
+    response_model=FetchDocument,
+    responses=response(200, "The fetch as it is now.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
+    dependencies=[requires(Scope.FETCH_READ)],
+)
+async def get_fetch(fetch_id: FetchId, means: UseMeans, principal: UsePrincipal) -> Response:
     """One fetch: where it is, and once it is finished what came of it."""
     return answer(FetchDocument.of(await find_fetch(fetch_id, means, principal)), headers={"Cache-Control": "no-cache"})
 
 
 @router.delete(
-    "/{fetch_id}", operation_id="cancelFetch", response_model=FetchDocument, dependencies=[requires(Scope.FETCH_WRITE)]
+    "/{fetch_id}",
+    operation_id="cancelFetch",
+    response_model=FetchDocument,
+    responses=response(200, "The fetch is cancelled.")
+    | problem_responses(ProblemType.ALREADY_FINISHED, ProblemType.STORE_UNAVAILABLE),
+    dependencies=[requires(Scope.FETCH_WRITE)],
 )
-async def cancel_fetch(fetch_id: UUID, means: UseMeans, principal: UsePrincipal) -> Response:
+async def cancel_fetch(fetch_id: FetchId, means: UseMeans, principal: UsePrincipal) -> Response:
     """Cancel one fetch, also one that is running: what comes of its attempt is dropped. Repeating it changes nothing.
 
     409 when the fetch had ended otherwise. The answer 200 is the ledger's: nothing starts the fetch any more.

@@ -1,23 +1,44 @@
 """Health on the public port, for load balancers: status codes for machines, `?verbose` for people."""
 
+from typing import Annotated, Any
+
 from common.chassis.health import run_checks
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 
 from gateway.dependencies import UseMeans
+from gateway.openapi.responses import response
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", operation_id="getLiveness", response_class=PlainTextResponse)
+def _lines(example: str) -> dict[str, Any]:
+    return {"text/plain": {"schema": {"type": "string"}, "example": example}}
+
+
+@router.get(
+    "/livez",
+    operation_id="getLiveness",
+    response_class=PlainTextResponse,
+    responses=response(200, "The process answers.", content=_lines("ok\n")),
+)
 async def get_liveness() -> PlainTextResponse:
     """200 while the process answers at all; asks nothing of anyone else."""
     return PlainTextResponse("ok\n")
 
 
-@router.get("/readyz", operation_id="getReadiness", response_class=PlainTextResponse)
-async def get_readiness(request: Request, means: UseMeans) -> PlainTextResponse:
+@router.get(
+    "/readyz",
+    operation_id="getReadiness",
+    response_class=PlainTextResponse,
+    responses=response(200, "The next submission can be promised.", content=_lines("ok\n"))
+    | response(503, "It cannot; each line is a check.", content=_lines("[-]events failed: ConnectionError\nunhealthy\n")),
+)
+async def get_readiness(
+    means: UseMeans,
+    verbose: Annotated[str | None, Query(description="Present, with any value or none: say what each check found.")] = None,
+) -> PlainTextResponse:
     """200 when the next submission can be promised, else 503; `?verbose` says what each check found."""
     report = await run_checks(means.checks)
-    text = report.lines() if "verbose" in request.query_params or not report.is_healthy else "ok\n"
+    text = report.lines() if verbose is not None or not report.is_healthy else "ok\n"
     return PlainTextResponse(text, status_code=200 if report.is_healthy else 503)

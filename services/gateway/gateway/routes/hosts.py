@@ -13,6 +13,8 @@ from fastapi import APIRouter, Path, Query, Response
 from gateway.answers import answer
 from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, UsePrincipal, requires
+from gateway.openapi.headers import ResponseHeader
+from gateway.openapi.responses import problem_responses, response
 from gateway.operator_models import HostChangeSubmission, HostDocument, HostPageDocument
 from gateway.problems import Problem, ProblemType
 
@@ -25,7 +27,13 @@ router = APIRouter(prefix=PATH, tags=["hosts"], dependencies=[requires(Scope.ADM
 HostName = Annotated[str, Path(description="`example.com`, `example.com:8080` or `[2001:db8::1]`, percent-encoded as needed.")]
 
 
-@router.get("", operation_id="listHosts", response_model=HostPageDocument)
+@router.get(
+    "",
+    operation_id="listHosts",
+    response_model=HostPageDocument,
+    responses=response(200, "One page of hosts.", ResponseHeader.LINK)
+    | problem_responses(ProblemType.CURSOR_MISMATCH, ProblemType.STORE_UNAVAILABLE),
+)
 async def list_hosts(
     means: UseMeans,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Hosts on a page.")] = LIMIT_DEFAULT,
@@ -41,7 +49,12 @@ async def list_hosts(
     return answer(document, headers=NOT_STORED | link)
 
 
-@router.get("/{host}", operation_id="getHost", response_model=HostDocument)
+@router.get(
+    "/{host}",
+    operation_id="getHost",
+    response_model=HostDocument,
+    responses=response(200, "The host as it is now.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
+)
 async def get_host(host: HostName, means: UseMeans) -> Response:
     """One host: the pace in force, the rule that set it, its backlog and its latest attempts. 404 until it was asked for."""
     view = await means.store.read_host(_canonical(host))
@@ -54,6 +67,7 @@ async def get_host(host: HostName, means: UseMeans) -> Response:
     "/{host}",
     operation_id="changeHost",
     response_model=HostDocument,
+    responses=response(200, "The host with its overrides.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
     openapi_extra={"requestBody": {"content": MERGE_PATCH}},
 )
 async def change_host(host: HostName, change: HostChangeSubmission, means: UseMeans, principal: UsePrincipal) -> Response:

@@ -1,18 +1,64 @@
-"""What each problem type means: the page that a problem's `type` leads to."""
+"""What each problem type means: the pages that a problem's `type` leads to, for people and for programs."""
 
-from fastapi import APIRouter
+from typing import Annotated, Any
 
-from gateway.problems import REGISTRY, Problem, ProblemType
+from fastapi import APIRouter, Path, Request, Response
 
-router = APIRouter(tags=["problems"])
+from gateway.answers import answer
+from gateway.openapi.responses import problem_responses, response
+from gateway.pages import problem_page, problems_page
+from gateway.problem_documents import ProblemTypeDocument, ProblemTypesDocument
+from gateway.problem_types import ProblemType
+from gateway.problems import Problem
+
+router = APIRouter(prefix="/problems", tags=["problems"])
+
+HEADERS = {"Vary": "Accept", "Cache-Control": "no-cache"}
+EXAMPLE = ProblemTypeDocument.of(ProblemType.NOT_FINISHED).model_dump(mode="json")
 
 
-@router.get("/problems/{slug}", operation_id="getProblemType")
-async def get_problem_type(slug: str) -> dict[str, str | int]:
-    """Title, status and remedy of one problem type."""
+def _forms(example: Any) -> dict[str, Any]:
+    return {"application/json": {"example": example}, "text/html": {"schema": {"type": "string"}}}
+
+
+@router.get(
+    "",
+    operation_id="listProblemTypes",
+    response_model=ProblemTypesDocument,
+    responses=response(200, "All types; as a page where the request accepts `text/html`.", content=_forms({"items": [EXAMPLE]})),
+)
+async def list_problem_types(request: Request) -> Response:
+    """Every problem type of this API."""
+    if _is_for_people(request):
+        return _varying(problems_page())
+    return answer(ProblemTypesDocument(items=[ProblemTypeDocument.of(type) for type in ProblemType]), headers=HEADERS)
+
+
+@router.get(
+    "/{slug}",
+    operation_id="getProblemType",
+    response_model=ProblemTypeDocument,
+    responses=response(200, "The type; as a page where the request accepts `text/html`.", content=_forms(EXAMPLE))
+    | problem_responses(ProblemType.NOT_FOUND),
+)
+async def get_problem_type(
+    slug: Annotated[str, Path(description="The last part of a problem's `type`.")], request: Request
+) -> Response:
+    """One problem type: its title and status, what to do, and an example."""
     try:
-        problem = ProblemType(slug)
+        type = ProblemType(slug)
     except ValueError:
         raise Problem(ProblemType.NOT_FOUND, "No problem type has this name.") from None
-    kind = REGISTRY[problem]
-    return {"type": f"/problems/{problem}", "title": kind.title, "status": kind.status, "remedy": kind.remedy}
+    if _is_for_people(request):
+        return _varying(problem_page(type))
+    return answer(ProblemTypeDocument.of(type), headers=HEADERS)
+
+
+def _is_for_people(request: Request) -> bool:
+    """Browsers name HTML among what they accept; programs hardly ever do."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _varying(page: Response) -> Response:
+    page.headers["Vary"] = "Accept"
+    return page
