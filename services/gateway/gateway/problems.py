@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, StoreUnavailable
+from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, QuotaExceeded, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 KEY_MARK = "[key]"
@@ -175,8 +175,12 @@ def problem_response(
     instance: str,
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """The document and its headers. `detail` says how to mend this request and never what happened inside."""
+    """The document and its headers. `detail` says how to mend this request and never what happened inside.
+
+    `members` are extensions of this type of problem (RFC 9457, section 3.2).
+    """
     kind = REGISTRY[type]
     document: dict[str, Any] = {
         "type": f"/problems/{type}",
@@ -186,12 +190,13 @@ def problem_response(
         "instance": instance,
         "trace_id": current_trace_id(),
         "retryable": kind.retry_after_seconds is not None,
+        **(members or {}),
     }
     if errors:
         document["errors"] = list(errors)
     sent = dict(headers or {})
     if kind.retry_after_seconds is not None:
-        sent["Retry-After"] = str(kind.retry_after_seconds)
+        sent.setdefault("Retry-After", str(kind.retry_after_seconds))
     if type is ProblemType.UNAUTHENTICATED:
         sent["WWW-Authenticate"] = 'Bearer realm="fetchwork"'
     return JSONResponse(document, status_code=kind.status, headers=sent, media_type=MEDIA_TYPE)
@@ -203,11 +208,23 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(GatewayError, _on_gateway_error)
+    app.add_exception_handler(QuotaExceeded, _on_quota_exceeded)
 
 
 def internal_problem(request_path: str) -> JSONResponse:
     """The answer to a fault of our own, without a word about it."""
     return problem_response(ProblemType.INTERNAL, "The fault is logged under this trace id.", instance=request_path)
+
+
+def quota_problem(error: QuotaExceeded, *, instance: str) -> JSONResponse:
+    """429: the caller's limit, not our load. Names the policies as the rate limit draft's own problem type does (section 5.1)."""
+    return problem_response(
+        ProblemType.QUOTA_EXCEEDED,
+        error.detail,
+        instance=instance,
+        headers={"Retry-After": str(error.retry_after_seconds), "Cache-Control": "no-store"},
+        members={"violated-policies": [error.limit]},
+    )
 
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
@@ -227,6 +244,10 @@ async def _on_gateway_error(request: Request, error: Exception) -> JSONResponse:
     log.warning("dependency failed", error=type(error).__name__, reason=str(error))
     problem = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
     return problem_response(problem, REGISTRY[problem].remedy, instance=request.url.path)
+
+
+async def _on_quota_exceeded(request: Request, error: Exception) -> JSONResponse:
+    return quota_problem(cast(QuotaExceeded, error), instance=request.url.path)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
