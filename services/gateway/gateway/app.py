@@ -22,6 +22,8 @@ from gateway.observation import Observation
 from gateway.openapi.about import TITLE
 from gateway.problems import install_problems
 from gateway.publish import Publisher
+from gateway.quotas import Quotas
+from gateway.rate_limits import RateLimits
 from gateway.routes import contents, dead_letters, documentation, fetches, health, hosts, problems
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
@@ -49,6 +51,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app = create_api()
     app.state.means = means
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
@@ -81,6 +84,9 @@ async def run_gateway(settings: GatewaySettings) -> None:
 @asynccontextmanager
 async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
     redis = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.accept_timeout_seconds)
+    # Connections of their own: a key that asks too often holds up nobody's promise.
+    counters = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.quota_timeout_seconds)
+    quotas = Quotas(counters, timeout_seconds=settings.quota_timeout_seconds)
     store = StoreClient(
         base_url=settings.store_url,
         token=settings.store_token.get_secret_value(),
@@ -95,10 +101,10 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
     )
     publishing = asyncio.create_task(publisher.run(), name="publisher")
     try:
-        yield Means(publisher=publisher, store=store, metrics=_metrics(settings), clock=utc_now)
+        yield Means(publisher=publisher, quotas=quotas, store=store, metrics=_metrics(settings), clock=utc_now)
     finally:
         publishing.cancel()
-        await close_all(store.close, redis.aclose)
+        await close_all(store.close, redis.aclose, counters.aclose)
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:

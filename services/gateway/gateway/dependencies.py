@@ -15,6 +15,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.publish import Publisher
+from gateway.quotas import Quotas
 from gateway.store_client import StoreClient
 
 
@@ -23,6 +24,7 @@ class Means:
     """The gateway's parts, as routes use them."""
 
     publisher: Publisher
+    quotas: Quotas
     store: StoreClient
     metrics: GatewayMetrics
     clock: Clock

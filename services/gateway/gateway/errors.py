@@ -1,10 +1,21 @@
-"""What can go wrong between the gateway and what it stands on. Translated at `publish.py` and `store_client.py`.
+"""What can go wrong between the gateway and what it stands on. Translated at `publish.py`, `quotas.py` and `store_client.py`.
 
 GatewayError
 ├── EventsUnavailable    the events Redis did not take our promise, or cannot keep one
 │   └── IngestBacklog    too many accepted fetches wait for the ledger: we are the bottleneck
+├── QuotaExceeded        the caller's key may not ask for more right now
 └── StoreUnavailable     the store did not answer in time
 """
+
+from enum import StrEnum
+
+
+class Limit(StrEnum):
+    """What of a key is limited. The value names the policy in `RateLimit-Policy` and is a metric label."""
+
+    REQUESTS = "requests"
+    FETCHES = "fetches"
+    QUEUED = "queued"
 
 
 class GatewayError(Exception):
@@ -17,6 +28,16 @@ class EventsUnavailable(GatewayError):
 
 class IngestBacklog(EventsUnavailable):
     """Too many accepted fetches wait for the ledger: we are the bottleneck, not the client."""
+
+
+class QuotaExceeded(GatewayError):
+    """The key has used up one of its limits. `retry_after_seconds` is when what was asked for fits again, at the earliest."""
+
+    def __init__(self, limit: Limit, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(limit, detail, retry_after_seconds)
+        self.limit = limit
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
 
 
 class StoreUnavailable(GatewayError):

@@ -6,6 +6,8 @@ from common.chassis.build import register_build_info
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
+from gateway.errors import Limit
+
 REQUEST_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -42,6 +44,16 @@ class GatewayMetrics:
             "fetchwork_gate_closed", "1 from a refusal on until something is let in again, else 0.", ["gate"], registry=registry
         )
         self._refused = Counter("fetchwork_gate_refusals_total", "Requests refused at a limit.", ["gate"], registry=registry)
+        self.quota_refusals = Counter(
+            "fetchwork_quota_refusals_total", "Requests refused because their key used up a limit.", ["limit"], registry=registry
+        )
+        self.quota_uncounted = Counter(
+            "fetchwork_quota_uncounted_total",
+            "Reads of limited keys let through uncounted, because the events Redis did not answer.",
+            registry=registry,
+        )
+        for limit in Limit:
+            self.quota_refusals.labels(limit=limit)
         for gate in Gate:
             self._closed.labels(gate=gate)
             self._refused.labels(gate=gate)

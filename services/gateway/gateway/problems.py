@@ -11,11 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, StoreUnavailable
+from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, QuotaExceeded, StoreUnavailable
 from gateway.problem_documents import problem_document
 from gateway.problem_types import MEDIA_TYPE, REGISTRY, ProblemType
 
-__all__ = ["Problem", "ProblemType", "install_problems", "internal_problem", "problem_response"]
+__all__ = ["Problem", "ProblemType", "install_problems", "internal_problem", "problem_response", "quota_problem"]
 
 KEY_MARK = "[key]"
 """What pydantic puts behind a member whose name, not its value, is at fault."""
@@ -56,13 +56,17 @@ def problem_response(
     instance: str,
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """The document and its headers. `detail` says how to mend this request and never what happened inside."""
+    """The document and its headers. `detail` says how to mend this request and never what happened inside.
+
+    `members` are extensions of this type of problem (RFC 9457, section 3.2).
+    """
     kind = REGISTRY[type]
-    document = problem_document(type, detail, instance=instance, trace_id=current_trace_id(), errors=errors)
+    document = problem_document(type, detail, instance=instance, trace_id=current_trace_id(), errors=errors) | dict(members or {})
     sent = dict(headers or {})
     if kind.retry_after_seconds is not None:
-        sent["Retry-After"] = str(kind.retry_after_seconds)
+        sent.setdefault("Retry-After", str(kind.retry_after_seconds))
     if type is ProblemType.UNAUTHENTICATED:
         sent["WWW-Authenticate"] = 'Bearer realm="fetchwork"'
     return JSONResponse(document, status_code=kind.status, headers=sent, media_type=MEDIA_TYPE)
@@ -74,11 +78,23 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(GatewayError, _on_gateway_error)
+    app.add_exception_handler(QuotaExceeded, _on_quota_exceeded)
 
 
 def internal_problem(request_path: str) -> JSONResponse:
     """The answer to a fault of our own, without a word about it."""
     return problem_response(ProblemType.INTERNAL, "The fault is logged under this trace id.", instance=request_path)
+
+
+def quota_problem(error: QuotaExceeded, *, instance: str) -> JSONResponse:
+    """429: the caller's limit, not our load. Names the policies as the rate limit draft's own problem type does (section 5.1)."""
+    return problem_response(
+        ProblemType.QUOTA_EXCEEDED,
+        error.detail,
+        instance=instance,
+        headers={"Retry-After": str(error.retry_after_seconds), "Cache-Control": "no-store"},
+        members={"violated-policies": [error.limit]},
+    )
 
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
@@ -98,6 +114,10 @@ async def _on_gateway_error(request: Request, error: Exception) -> JSONResponse:
     log.warning("dependency failed", error=type(error).__name__, reason=str(error))
     problem = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
     return problem_response(problem, REGISTRY[problem].remedy, instance=request.url.path)
+
+
+async def _on_quota_exceeded(request: Request, error: Exception) -> JSONResponse:
+    return quota_problem(cast(QuotaExceeded, error), instance=request.url.path)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -22,6 +22,9 @@ class GatewaySettings(ServiceSettings):
     accept_timeout_seconds: float = Field(
         default=2.0, ge=0.1, le=30, description="How long a submission may wait for the events Redis."
     )
+    quota_timeout_seconds: float = Field(
+        default=1.0, ge=0.05, le=30, description="How long counting what a limited key asks for may wait for the events Redis."
+    )
     store_timeout_seconds: float = Field(default=5.0, ge=0.1, le=60, description="How long a read may wait for the store.")
     requests_limit: int = Field(default=500, ge=10, le=100_000, description="Requests under way at most; above it we answer 503.")
     connections_limit: int = Field(

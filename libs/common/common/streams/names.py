@@ -11,6 +11,12 @@ INGESTING_HASH: Final = "fetchwork:v1:ingesting"
 """Fetch id → stream entry id, for fetches accepted but not yet in the ledger. Written with the entry, removed with its
 acknowledgement: its length bounds admission, and a reader finds here what Postgres does not know yet."""
 
+KEY_ACCEPTED_HASH: Final = "fetchwork:v1:key-accepted"
+"""Key id → fetches ever accepted with it. Counted with the entry; after a wipe the store raises it to the ledger's total."""
+KEY_FINISHED_HASH: Final = "fetchwork:v1:key-finished"
+"""Key id → fetches of that key ever finished. Set by the store from the ledger, a moment late: what is pending, the difference
+of the two, is never counted too low, and a limit on it never exceeded."""
+
 STORE_GROUP: Final = "store"
 
 # Fields of a stream entry.

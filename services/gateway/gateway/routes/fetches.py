@@ -52,7 +52,7 @@ async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: 
         labels=tuple(submission.labels),
         attrs=submission.attrs,
     )
-    await promise([fetch], means)
+    await promise([fetch], means, principal)
     headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"}
     return answer(FetchDocument.of(_queued(fetch)), status=202, headers=headers)
 
