@@ -17,6 +17,8 @@ from fastapi.telemetry import TelemetryConfig
 from gateway.authentication import Authentication
 from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
+from gateway.idempotency import Idempotency
+from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
 from gateway.problems import install_problems
@@ -41,6 +43,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     for router in (fetches.router, contents.router, hosts.router, dead_letters.router, health.router, problems.router):
         app.include_router(router)
     install_problems(app)
+    app.add_middleware(Idempotency, records=means.idempotency, answer_limit_bytes=settings.idempotency_answer_limit_bytes)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
@@ -85,10 +88,19 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         clock=utc_now,
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
+        record_limits=settings.record_limits,
+    )
+    metrics = _metrics(settings)
+    idempotency = IdempotencyRecords(
+        redis,
+        limits=settings.record_limits,
+        clock=utc_now,
+        metrics=metrics,
+        timeout_seconds=settings.accept_timeout_seconds,
     )
     publishing = asyncio.create_task(publisher.run(), name="publisher")
     try:
-        yield Means(publisher=publisher, store=store, metrics=_metrics(settings), clock=utc_now)
+        yield Means(publisher=publisher, store=store, idempotency=idempotency, metrics=metrics, clock=utc_now)
     finally:
         publishing.cancel()
         await close_all(store.close, redis.aclose)
@@ -99,4 +111,5 @@ def _metrics(settings: GatewaySettings) -> GatewayMetrics:
     metrics.limits.labels(link="ingesting_fetches").set(settings.ingesting_limit_fetches)
     metrics.limits.labels(link="requests").set(settings.requests_limit)
     metrics.limits.labels(link="connections").set(settings.connections_limit)
+    metrics.limits.labels(link="idempotency_records").set(settings.idempotency_records_limit)
     return metrics

@@ -16,7 +16,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, StoreUnavailable
+from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, QuotaExceeded, RecordsFull, StoreUnavailable
+from gateway.metrics import KeyVerdict
 
 MEDIA_TYPE = "application/problem+json"
 KEY_MARK = "[key]"
@@ -146,10 +147,16 @@ REGISTRY: Mapping[ProblemType, Kind] = {
 
 GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
     (IngestBacklog, ProblemType.OVERLOADED),
+    (RecordsFull, ProblemType.OVERLOADED),
     (EventsUnavailable, ProblemType.EVENTS_UNAVAILABLE),
     (StoreUnavailable, ProblemType.STORE_UNAVAILABLE),
 )
 """Which problem each failure of a dependency becomes; the most specific first."""
+KEY_PROBLEMS: Mapping[KeyVerdict, ProblemType] = {
+    KeyVerdict.REUSED: ProblemType.IDEMPOTENCY_KEY_REUSED,
+    KeyVerdict.IN_FLIGHT: ProblemType.IDEMPOTENCY_KEY_IN_FLIGHT,
+}
+"""How a request is refused whose Idempotency-Key stands for something else."""
 
 
 class Problem(Exception):
@@ -166,6 +173,11 @@ class Problem(Exception):
         """An invalid request: for each top-level member of its body that is at fault its name and a sentence."""
         errors = [{"detail": detail, "pointer": _pointer(("body", member))} for member, detail in faults]
         return cls(ProblemType.INVALID_REQUEST, _count(errors), errors)
+
+    @classmethod
+    def of_key(cls, verdict: KeyVerdict) -> "Problem":
+        """The refusal of an Idempotency-Key that is REUSED or IN_FLIGHT."""
+        return cls(KEY_PROBLEMS[verdict], REGISTRY[KEY_PROBLEMS[verdict]].remedy)
 
 
 def problem_response(
@@ -191,7 +203,7 @@ def problem_response(
         document["errors"] = list(errors)
     sent = dict(headers or {})
     if kind.retry_after_seconds is not None:
-        sent["Retry-After"] = str(kind.retry_after_seconds)
+        sent.setdefault("Retry-After", str(kind.retry_after_seconds))
     if type is ProblemType.UNAUTHENTICATED:
         sent["WWW-Authenticate"] = 'Bearer realm="fetchwork"'
     return JSONResponse(document, status_code=kind.status, headers=sent, media_type=MEDIA_TYPE)
@@ -210,9 +222,25 @@ def internal_problem(request_path: str) -> JSONResponse:
     return problem_response(ProblemType.INTERNAL, "The fault is logged under this trace id.", instance=request_path)
 
 
+def gateway_error_response(error: GatewayError, *, instance: str) -> JSONResponse:
+    """The answer to a failure of what the gateway stands on, which is logged, or to a limit."""
+    if isinstance(error, QuotaExceeded):
+        detail = f"The key has reached its limit `{error.limit}`."
+        return problem_response(
+            ProblemType.QUOTA_EXCEEDED, detail, instance=instance, headers={"Retry-After": str(error.retry_after_seconds)}
+        )
+    log.warning("dependency failed", error=type(error).__name__, reason=str(error))
+    problem = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
+    return problem_response(problem, REGISTRY[problem].remedy, instance=instance)
+
+
+def problem_answer(problem: Problem, *, instance: str) -> JSONResponse:
+    """The answer that a problem asks for, for who is no route."""
+    return problem_response(problem.type, problem.detail, instance=instance, errors=problem.errors)
+
+
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
-    problem = cast(Problem, error)
-    return problem_response(problem.type, problem.detail, instance=request.url.path, errors=problem.errors)
+    return problem_answer(cast(Problem, error), instance=request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
@@ -224,9 +252,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_gateway_error(request: Request, error: Exception) -> JSONResponse:
-    log.warning("dependency failed", error=type(error).__name__, reason=str(error))
-    problem = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
-    return problem_response(problem, REGISTRY[problem].remedy, instance=request.url.path)
+    return gateway_error_response(cast(GatewayError, error), instance=request.url.path)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -11,6 +11,11 @@ INGESTING_HASH: Final = "fetchwork:v1:ingesting"
 """Fetch id → stream entry id, for fetches accepted but not yet in the ledger. Written with the entry, removed with its
 acknowledgement: its length bounds admission, and a reader finds here what Postgres does not know yet."""
 
+KEY_ACCEPTED_HASH: Final = "fetchwork:v1:key-accepted"
+"""API key id → fetches ever accepted with it. Written with the promise; less those finished, it is what the key has queued."""
+KEY_FINISHED_HASH: Final = "fetchwork:v1:key-finished"
+"""API key id → fetches ever finished of those, as the store last wrote it."""
+
 STORE_GROUP: Final = "store"
 
 # Fields of a stream entry.
