@@ -12,8 +12,10 @@ from common.streams.connection import connect_redis
 from exchanges import KEY, TOKEN, load_exchanges, named, play
 from gateway.app import create_app as create_gateway
 from gateway.dependencies import Means
+from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
 from gateway.publish import Publisher
+from gateway.record_limits import STANDARD
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 from recorded_events import recorded_event
@@ -97,7 +99,9 @@ async def gateway(events: Redis) -> AsyncIterator[httpx2.AsyncClient]:
     publishing = asyncio.create_task(publisher.run())
     async with play(load_exchanges("store")) as (url, _):
         reads = StoreClient(base_url=url, token=TOKEN, timeout_seconds=5)
-        means = Means(publisher=publisher, store=reads, metrics=GatewayMetrics(), clock=utc_now)
+        metrics = GatewayMetrics()
+        records = IdempotencyRecords(events, limits=STANDARD, clock=utc_now, metrics=metrics, timeout_seconds=5)
+        means = Means(publisher=publisher, store=reads, idempotency=records, metrics=metrics, clock=utc_now)
         settings = GatewaySettings.model_validate(
             {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": url, "metrics_port": 0}
         )

@@ -17,6 +17,8 @@ from fastapi.telemetry import TelemetryConfig
 from gateway.authentication import Authentication
 from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
+from gateway.idempotency import Idempotency
+from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
 from gateway.openapi.about import TITLE
@@ -50,6 +52,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = create_api()
     app.state.means = means
+    app.add_middleware(Idempotency, records=means.idempotency, answer_limit_bytes=settings.idempotency_answer_limit_bytes)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
@@ -98,10 +101,21 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         clock=utc_now,
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
+        record_limits=settings.record_limits,
+    )
+    metrics = _metrics(settings)
+    idempotency = IdempotencyRecords(
+        redis,
+        limits=settings.record_limits,
+        clock=utc_now,
+        metrics=metrics,
+        timeout_seconds=settings.accept_timeout_seconds,
     )
     publishing = asyncio.create_task(publisher.run(), name="publisher")
     try:
-        yield Means(publisher=publisher, quotas=quotas, store=store, metrics=_metrics(settings), clock=utc_now)
+        yield Means(
+            publisher=publisher, quotas=quotas, store=store, idempotency=idempotency, metrics=metrics, clock=utc_now
+        )
     finally:
         publishing.cancel()
         await close_all(store.close, redis.aclose, counters.aclose)
@@ -112,4 +126,5 @@ def _metrics(settings: GatewaySettings) -> GatewayMetrics:
     metrics.limits.labels(link="ingesting_fetches").set(settings.ingesting_limit_fetches)
     metrics.limits.labels(link="requests").set(settings.requests_limit)
     metrics.limits.labels(link="connections").set(settings.connections_limit)
+    metrics.limits.labels(link="idempotency_records").set(settings.idempotency_records_limit)
     return metrics

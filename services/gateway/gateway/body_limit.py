@@ -28,7 +28,7 @@ class BodyLimit:
             )
             await response(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, replay_body(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body, or None when it is over the limit."""
@@ -44,7 +44,8 @@ class BodyLimit:
         return bytes(body) if received_bytes <= self._limit_bytes else None
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
+    """What hands a body on that was read already, and then whatever comes."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -6,11 +6,14 @@ from typing import Annotated
 from common.chassis.health import Check
 from common.clock import Clock
 from common.contracts.keys import Scope
+from common.ids import new_fetch_id
 from fastapi import Depends, Request, Security
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.params import Depends as Dependency
 from fastapi.security.base import SecurityBase
 
+from gateway.idempotency_key import KeyedRequest, Reserved
+from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
@@ -26,6 +29,7 @@ class Means:
     publisher: Publisher
     quotas: Quotas
     store: StoreClient
+    idempotency: IdempotencyRecords
     metrics: GatewayMetrics
     clock: Clock
 
@@ -65,5 +69,20 @@ def requires(scope: Scope) -> Dependency:
     return dependency
 
 
+async def get_keyed_request(request: Request) -> KeyedRequest | None:
+    """What the request is to be known by when it comes again; None when it came without an Idempotency-Key."""
+    keyed: KeyedRequest | None = getattr(request.state, "idempotency", None)
+    return keyed
+
+
+async def get_reserved(request: Request) -> Reserved:
+    """The id and time of what the request creates: those of its first try when it came before."""
+    reserved: Reserved | None = getattr(request.state, "reserved", None)
+    means: Means = request.app.state.means
+    return reserved or Reserved(id=new_fetch_id(), at=means.clock())
+
+
 UsePrincipal = Annotated[Principal, Security(Caller())]
 UseMeans = Annotated[Means, Depends(get_means)]
+UseKeyedRequest = Annotated[KeyedRequest | None, Depends(get_keyed_request)]
+UseReserved = Annotated[Reserved, Depends(get_reserved)]

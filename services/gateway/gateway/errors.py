@@ -1,8 +1,10 @@
-"""What can go wrong between the gateway and what it stands on. Translated at `publish.py`, `quotas.py` and `store_client.py`.
+"""What can go wrong between the gateway and what it stands on. Translated at `publish.py`, `quotas.py`, `idempotency_records.py`
+and `store_client.py`.
 
 GatewayError
 ├── EventsUnavailable    the events Redis did not take our promise, or cannot keep one
-│   └── IngestBacklog    too many accepted fetches wait for the ledger: we are the bottleneck
+│   ├── IngestBacklog    too many accepted fetches wait for the ledger: we are the bottleneck
+│   └── RecordsFull      too many idempotency keys are remembered
 ├── QuotaExceeded        the caller's key may not ask for more right now
 └── StoreUnavailable     the store did not answer in time
 """
@@ -28,6 +30,10 @@ class EventsUnavailable(GatewayError):
 
 class IngestBacklog(EventsUnavailable):
     """Too many accepted fetches wait for the ledger: we are the bottleneck, not the client."""
+
+
+class RecordsFull(EventsUnavailable):
+    """Too many idempotency keys are remembered: a promise under another one could not be kept to one fetch."""
 
 
 class QuotaExceeded(GatewayError):

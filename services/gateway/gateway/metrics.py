@@ -18,6 +18,31 @@ class Gate(StrEnum):
     REQUESTS = "requests"
 
 
+class KeyVerdict(StrEnum):
+    """What came of a request with an Idempotency-Key. The value is a metric label, and what our Lua scripts say.
+
+    `shortened` is a new one that is remembered for less long, because there are many; `resumed` one whose first try ended
+    without an answer.
+    """
+
+    NEW = "new"
+    SHORTENED = "shortened"
+    RESUMED = "resumed"
+    REPLAYED = "replayed"
+    REUSED = "reused"
+    IN_FLIGHT = "in_flight"
+    REFUSED = "refused"
+
+
+class AnswerKept(StrEnum):
+    """Whether an answer was kept for replays, or why not. The value is a metric label."""
+
+    DONE = "done"
+    LOST = "lost"
+    OVER_BUDGET = "over_budget"
+    TOO_LARGE = "too_large"
+
+
 class GatewayMetrics:
     """Rate, errors and duration of requests, the promises made, and the limits kept; names start with `fetchwork_`."""
 
@@ -54,6 +79,22 @@ class GatewayMetrics:
         )
         for limit in Limit:
             self.quota_refusals.labels(limit=limit)
+        self._keys = Counter(
+            "fetchwork_idempotency_claims_total",
+            "Requests with an Idempotency-Key, by what came of it.",
+            ["result"],
+            registry=registry,
+        )
+        self._answers = Counter(
+            "fetchwork_idempotency_answers_total",
+            "Answers to such requests, by whether they were kept for replays.",
+            ["result"],
+            registry=registry,
+        )
+        for verdict in KeyVerdict:
+            self._keys.labels(result=verdict)
+        for kept in AnswerKept:
+            self._answers.labels(result=kept)
         for gate in Gate:
             self._closed.labels(gate=gate)
             self._refused.labels(gate=gate)
@@ -63,3 +104,11 @@ class GatewayMetrics:
         self._closed.labels(gate=gate).set(is_closed)
         if is_closed:
             self._refused.labels(gate=gate).inc()
+
+    def note_key(self, verdict: KeyVerdict) -> None:
+        """One request came with an Idempotency-Key."""
+        self._keys.labels(result=verdict).inc()
+
+    def note_answer(self, kept: AnswerKept) -> None:
+        """One answer to such a request was kept, or was not."""
+        self._answers.labels(result=kept).inc()

@@ -11,11 +11,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, QuotaExceeded, StoreUnavailable
+from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, QuotaExceeded, RecordsFull, StoreUnavailable
+from gateway.metrics import KeyVerdict
 from gateway.problem_documents import problem_document
 from gateway.problem_types import MEDIA_TYPE, REGISTRY, ProblemType
 
-__all__ = ["Problem", "ProblemType", "install_problems", "internal_problem", "problem_response", "quota_problem"]
+__all__ = [
+    "REGISTRY",
+    "Problem",
+    "ProblemType",
+    "gateway_error_response",
+    "install_problems",
+    "internal_problem",
+    "problem_answer",
+    "problem_response",
+]
 
 KEY_MARK = "[key]"
 """What pydantic puts behind a member whose name, not its value, is at fault."""
@@ -27,10 +37,16 @@ log = structlog.get_logger()
 
 GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
     (IngestBacklog, ProblemType.OVERLOADED),
+    (RecordsFull, ProblemType.OVERLOADED),
     (EventsUnavailable, ProblemType.EVENTS_UNAVAILABLE),
     (StoreUnavailable, ProblemType.STORE_UNAVAILABLE),
 )
 """Which problem each failure of a dependency becomes; the most specific first."""
+KEY_PROBLEMS: Mapping[KeyVerdict, ProblemType] = {
+    KeyVerdict.REUSED: ProblemType.IDEMPOTENCY_KEY_REUSED,
+    KeyVerdict.IN_FLIGHT: ProblemType.IDEMPOTENCY_KEY_IN_FLIGHT,
+}
+"""How a request is refused whose Idempotency-Key stands for something else."""
 
 
 class Problem(Exception):
@@ -47,6 +63,11 @@ class Problem(Exception):
         """An invalid request: for each top-level member of its body that is at fault its name and a sentence."""
         errors = [{"detail": detail, "pointer": _pointer(("body", member))} for member, detail in faults]
         return cls(ProblemType.INVALID_REQUEST, _count(errors), errors)
+
+    @classmethod
+    def of_key(cls, verdict: KeyVerdict) -> "Problem":
+        """The refusal of an Idempotency-Key that is REUSED or IN_FLIGHT."""
+        return cls(KEY_PROBLEMS[verdict], REGISTRY[KEY_PROBLEMS[verdict]].remedy)
 
 
 def problem_response(
@@ -78,7 +99,6 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(GatewayError, _on_gateway_error)
-    app.add_exception_handler(QuotaExceeded, _on_quota_exceeded)
 
 
 def internal_problem(request_path: str) -> JSONResponse:
@@ -86,7 +106,21 @@ def internal_problem(request_path: str) -> JSONResponse:
     return problem_response(ProblemType.INTERNAL, "The fault is logged under this trace id.", instance=request_path)
 
 
-def quota_problem(error: QuotaExceeded, *, instance: str) -> JSONResponse:
+def gateway_error_response(error: GatewayError, *, instance: str) -> JSONResponse:
+    """The answer to a limit of the caller's, or to a failure of what the gateway stands on, which is logged."""
+    if isinstance(error, QuotaExceeded):
+        return _quota_response(error, instance=instance)
+    log.warning("dependency failed", error=type(error).__name__, reason=str(error))
+    problem = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
+    return problem_response(problem, REGISTRY[problem].remedy, instance=instance)
+
+
+def problem_answer(problem: Problem, *, instance: str) -> JSONResponse:
+    """The answer that a problem asks for, for who is no route."""
+    return problem_response(problem.type, problem.detail, instance=instance, errors=problem.errors)
+
+
+def _quota_response(error: QuotaExceeded, *, instance: str) -> JSONResponse:
     """429: the caller's limit, not our load. Names the policies as the rate limit draft's own problem type does (section 5.1)."""
     return problem_response(
         ProblemType.QUOTA_EXCEEDED,
@@ -98,8 +132,7 @@ def quota_problem(error: QuotaExceeded, *, instance: str) -> JSONResponse:
 
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
-    problem = cast(Problem, error)
-    return problem_response(problem.type, problem.detail, instance=request.url.path, errors=problem.errors)
+    return problem_answer(cast(Problem, error), instance=request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
@@ -111,13 +144,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_gateway_error(request: Request, error: Exception) -> JSONResponse:
-    log.warning("dependency failed", error=type(error).__name__, reason=str(error))
-    problem = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
-    return problem_response(problem, REGISTRY[problem].remedy, instance=request.url.path)
-
-
-async def _on_quota_exceeded(request: Request, error: Exception) -> JSONResponse:
-    return quota_problem(cast(QuotaExceeded, error), instance=request.url.path)
+    return gateway_error_response(cast(GatewayError, error), instance=request.url.path)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -3,27 +3,86 @@
 from collections.abc import Sequence
 
 from common.chassis.telemetry import current_traceparent
+from common.contracts.batches import AcceptedBatch
 from common.contracts.fetches import AcceptedFetch
 
+from gateway.acceptance import Acceptance
 from gateway.dependencies import Means
-from gateway.errors import IngestBacklog, QuotaExceeded
-from gateway.metrics import Gate
+from gateway.errors import IngestBacklog, QuotaExceeded, RecordsFull
+from gateway.idempotency_key import KeyedRequest
+from gateway.metrics import Gate, KeyVerdict
 from gateway.principal import Principal
+from gateway.problems import Problem
 
 
-async def promise(fetches: Sequence[AcceptedFetch], means: Means, principal: Principal) -> None:
-    """Accept all of these or none; returns once they are on disk. Raises QuotaExceeded, IngestBacklog and EventsUnavailable.
+async def charge(count: int, means: Means, principal: Principal) -> None:
+    """Charge so many fetches to the caller's key, all or none. Raises QuotaExceeded and EventsUnavailable.
 
-    They are charged to the caller's key first, and stay charged when they cannot be accepted after that.
+    Nothing gives them back when they cannot be accepted after that: a quota is of what is asked for.
     """
     try:
-        await means.quotas.charge_fetches(principal, len(fetches))
-        await means.publisher.publish(fetches, traceparent=current_traceparent())
+        await means.quotas.charge_fetches(principal, count)
+    except QuotaExceeded as error:
+        means.metrics.quota_refusals.labels(limit=error.limit).inc()
+        raise
+
+
+async def promise(
+    fetches: Sequence[AcceptedFetch],
+    means: Means,
+    principal: Principal,
+    *,
+    is_charged: bool = False,
+    batch: AcceptedBatch | None = None,
+    idempotency: KeyedRequest | None = None,
+    hold_seconds: float = 0.0,
+) -> Acceptance:
+    """Accept all of these or none; returns once they are on disk, with the id and time of the first of them.
+
+    They are charged to the caller's key, unless they were. With `batch` they are its last ones, and it is promised too. With
+    `idempotency` id and time are of an earlier try when it was promised these fetches. `hold_seconds` is for a request that goes
+    on afterwards: until then, or until its record is settled, later tries are told that it is in flight. Raises IngestBacklog,
+    RecordsFull, QuotaExceeded and EventsUnavailable, and Problem when the Idempotency-Key stands in the way.
+    """
+    if not is_charged:
+        await charge(len(fetches), means, principal)
+    try:
+        acceptance = await means.publisher.publish(
+            fetches,
+            batch=batch,
+            traceparent=current_traceparent(),
+            queued_limit=principal.limits.queued_fetches,
+            idempotency=idempotency,
+            hold_seconds=hold_seconds,
+        )
     except IngestBacklog:
         means.metrics.note_gate(Gate.INGESTING, is_closed=True)
+        raise
+    except RecordsFull:
+        means.metrics.note_key(KeyVerdict.REFUSED)
         raise
     except QuotaExceeded as error:
         means.metrics.quota_refusals.labels(limit=error.limit).inc()
         raise
     means.metrics.note_gate(Gate.INGESTING, is_closed=False)
-    means.metrics.accepted.inc(len(fetches))
+    _admit(acceptance, means)
+    if not acceptance.is_replay:
+        means.metrics.accepted.inc(len(fetches))
+    return acceptance
+
+
+async def recall(idempotency: KeyedRequest, means: Means) -> Acceptance | None:
+    """What an earlier try of the request was promised, or None. Raises EventsUnavailable and Problem as `promise` does."""
+    acceptance = await means.publisher.recall(idempotency)
+    if acceptance is not None:
+        _admit(acceptance, means)
+    return acceptance
+
+
+def _admit(acceptance: Acceptance, means: Means) -> None:
+    """Count what came of the Idempotency-Key, and refuse where it stands for something else."""
+    if acceptance.verdict is None:
+        return
+    means.metrics.note_key(acceptance.verdict)
+    if acceptance.verdict in (KeyVerdict.REUSED, KeyVerdict.IN_FLIGHT):
+        raise Problem.of_key(acceptance.verdict)

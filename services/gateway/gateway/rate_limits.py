@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.errors import EventsUnavailable, Limit, QuotaExceeded
 from gateway.metrics import GatewayMetrics
 from gateway.principal import Principal
-from gateway.problems import ProblemType, problem_response, quota_problem
+from gateway.problems import ProblemType, gateway_error_response, problem_response
 from gateway.quotas import WINDOW_SECONDS, Quotas, Window, noting_charges
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,7 +50,7 @@ class RateLimits:
                 await self._quotas.charge_request(principal)
             except QuotaExceeded as error:
                 self._metrics.quota_refusals.labels(limit=error.limit).inc()
-                await quota_problem(error, instance=scope["path"])(scope, receive, send_with_limits)
+                await gateway_error_response(error, instance=scope["path"])(scope, receive, send_with_limits)
             except EventsUnavailable as error:
                 log.warning("request not counted", reason=str(error))
                 await self._go_uncounted(scope, receive, send)

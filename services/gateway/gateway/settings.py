@@ -3,6 +3,8 @@
 from common.chassis.settings import ServiceSettings
 from pydantic import Field, SecretStr
 
+from gateway.record_limits import STANDARD, RecordLimits
+
 
 class GatewaySettings(ServiceSettings):
     """The gateway's settings; names in the environment carry the prefix `FETCHWORK_`."""
@@ -34,6 +36,43 @@ class GatewaySettings(ServiceSettings):
         description="Connections at most, idle ones included; above it a bare 503.",
     )
 
+    idempotency_retention_seconds: int = Field(
+        default=STANDARD.retention_seconds,
+        ge=60,
+        le=7 * 24 * 3600,
+        description="How long a request with an Idempotency-Key is remembered.",
+    )
+    idempotency_short_retention_seconds: int = Field(
+        default=STANDARD.short_retention_seconds,
+        ge=60,
+        le=24 * 3600,
+        description="The same for new ones while more than half of the limit are remembered.",
+    )
+    idempotency_records_limit: int = Field(
+        default=STANDARD.records,
+        ge=100,
+        le=1_000_000_000,
+        description="Requests remembered at most, some 250 bytes each; above it those with a new key are answered 503.",
+    )
+    idempotency_lease_seconds: int = Field(
+        default=STANDARD.lease_seconds,
+        ge=1,
+        le=600,
+        description="How long a request holds its Idempotency-Key without a sign of life; then another try takes over.",
+    )
+    idempotency_answer_limit_bytes: int = Field(
+        default=STANDARD.answer_bytes,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="Largest answer that is kept for replays; a larger one is made again.",
+    )
+    idempotency_tenant_limit_bytes: int = Field(
+        default=STANDARD.answers_of_tenant_bytes,
+        ge=1024 * 1024,
+        le=16 * 1024**3,
+        description="Answers kept of one tenant within a retention; beyond it they are made again.",
+    )
+
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""
         faults = []
@@ -44,4 +83,25 @@ class GatewaySettings(ServiceSettings):
                 f"FETCHWORK_REQUESTS_LIMIT is {self.requests_limit} and FETCHWORK_CONNECTIONS_LIMIT {self.connections_limit}: "
                 "each request needs a connection, so that the first could never be reached."
             )
+        work_seconds = self.accept_timeout_seconds + self.store_timeout_seconds
+        if not work_seconds < self.idempotency_lease_seconds < self.idempotency_short_retention_seconds:
+            faults.append(
+                f"FETCHWORK_IDEMPOTENCY_LEASE_SECONDS is {self.idempotency_lease_seconds}: it must exceed what a request may "
+                f"wait for the events Redis and the store, {work_seconds:g}, and stay below the shortest retention, "
+                f"{self.idempotency_short_retention_seconds}."
+            )
+        if self.idempotency_short_retention_seconds > self.idempotency_retention_seconds:
+            faults.append("FETCHWORK_IDEMPOTENCY_SHORT_RETENTION_SECONDS exceeds FETCHWORK_IDEMPOTENCY_RETENTION_SECONDS.")
         return faults
+
+    @property
+    def record_limits(self) -> RecordLimits:
+        """How much is remembered about requests with an Idempotency-Key."""
+        return RecordLimits(
+            retention_seconds=self.idempotency_retention_seconds,
+            short_retention_seconds=self.idempotency_short_retention_seconds,
+            records=self.idempotency_records_limit,
+            lease_seconds=self.idempotency_lease_seconds,
+            answer_bytes=self.idempotency_answer_limit_bytes,
+            answers_of_tenant_bytes=self.idempotency_tenant_limit_bytes,
+        )

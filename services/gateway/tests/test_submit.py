@@ -1,7 +1,6 @@
 """Submitting: one durable event a promise, a problem document for anything else, and never half of one."""
 
 import asyncio
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,8 @@ import pytest
 from common.contracts.catalog import FETCH_ACCEPTED
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchesAccepted
-from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
+from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH, KEY_ACCEPTED_HASH, KEY_FINISHED_HASH
+from gateway.scripts import load_script
 from gateway_words import KEY, assert_problem
 from redis.asyncio import Redis
 
@@ -192,10 +192,13 @@ async def test_submissions_at_once_are_each_their_own_promise(client: httpx2.Asy
 
 
 async def test_the_same_call_once_more_is_one_event(events: Redis) -> None:
-    """redis-py repeats a call whose connection broke; the script must not append twice."""
-    script = events.register_script(files("gateway").joinpath("accept.lua").read_text())
-    arguments = [10, "{}", 1, "id-1", "{}", 2, "id-2", "id-3"]
-    entries = [await script(keys=[ACCEPTED_STREAM, INGESTING_HASH], args=arguments) for _ in range(2)]
-    assert entries[0] == entries[1] and len(set(entries[0])) == 2
+    """redis-py repeats a call whose connection broke; the script must not append, nor count, twice."""
+    script = load_script(events, "accept")
+    keys = [ACCEPTED_STREAM, INGESTING_HASH, KEY_ACCEPTED_HASH, KEY_FINISHED_HASH]
+    limits = [10, 100, 3600, 60]
+    arguments = [*limits, "{}", "key-1", "", "", 0, 0, 1, 1, "id-1", "{}", "", "", "", 0, 0, 2, 2, "id-2", "id-3"]
+    replies = [await script(keys=keys, args=arguments) for _ in range(2)]
+    assert replies[0] == replies[1] and {reply[0] for reply in replies[0]} == {b"accepted"}
     assert await events.xlen(ACCEPTED_STREAM) == 2
     assert await events.hlen(INGESTING_HASH) == 3
+    assert await events.hgetall(KEY_ACCEPTED_HASH) == {b"key-1": b"1"}

@@ -13,8 +13,10 @@ from common.contracts.fetches import FetchesAccepted
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
 from gateway.app import create_app
 from gateway.dependencies import Means
+from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
 from gateway.publish import Publisher
+from gateway.record_limits import STANDARD
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 from gateway_words import KEY, assert_problem
@@ -31,7 +33,9 @@ async def later(gateway: Any, events: Redis) -> AsyncIterator[httpx2.AsyncClient
     publisher = Publisher(events, source="gateway/test", clock=lambda: NOW, ingesting_limit=10, timeout_seconds=5)
     publishing = asyncio.create_task(publisher.run())
     store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
-    means = Means(publisher=publisher, store=store, metrics=GatewayMetrics(), clock=lambda: NOW)
+    metrics = GatewayMetrics()
+    records = IdempotencyRecords(events, limits=STANDARD, clock=lambda: NOW, metrics=metrics, timeout_seconds=5)
+    means = Means(publisher=publisher, store=store, idempotency=records, metrics=metrics, clock=lambda: NOW)
     settings = GatewaySettings.model_validate(
         {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
     )

@@ -10,8 +10,9 @@ from common.ids import new_fetch_id
 from common.urls import UrlRefusal, read_url
 from fastapi import APIRouter, Response
 
+from gateway.acceptance import Acceptance
 from gateway.answers import answer
-from gateway.dependencies import Means, UseMeans, UsePrincipal, requires
+from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, requires
 from gateway.errors import EventsUnavailable, StoreUnavailable
 from gateway.models import FetchDocument, FetchSubmission, time_faults
 from gateway.openapi.headers import ResponseHeader
@@ -19,7 +20,7 @@ from gateway.openapi.responses import problem_responses, response
 from gateway.parameters import FetchId
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
-from gateway.promise import promise
+from gateway.promise import promise, recall
 
 CANCEL_WAIT_SECONDS = 2.0
 """How long a cancellation waits at most for a promise to reach the ledger; never longer than a call to the store may take."""
@@ -37,11 +38,14 @@ router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
     | problem_responses(ProblemType.EVENTS_UNAVAILABLE),
     dependencies=[requires(Scope.FETCH_WRITE)],
 )
-async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: UsePrincipal) -> Response:
-    """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read."""
+async def submit_fetch(
+    submission: FetchSubmission, means: UseMeans, principal: UsePrincipal, keyed: UseKeyedRequest
+) -> Response:
+    """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read.
+
+    With an `Idempotency-Key` the same request is accepted once, however often it is sent.
+    """
     now = means.clock()
-    if faults := time_faults(submission, now=now):
-        raise Problem.of_members(faults)
     fetch = AcceptedFetch(
         id=new_fetch_id(),
         host=_host(submission),
@@ -52,8 +56,22 @@ async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: 
         labels=tuple(submission.labels),
         attrs=submission.attrs,
     )
-    await promise([fetch], means, principal)
-    headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"}
+    if faults := time_faults(submission, now=now):
+        # What was promised while these times were still ahead stays promised.
+        acceptance = await recall(keyed, means) if keyed else None
+        if acceptance is None:
+            raise Problem.of_members(faults)
+    else:
+        acceptance = await promise([fetch], means, principal, idempotency=keyed)
+    return _accepted(fetch, acceptance)
+
+
+def _accepted(fetch: AcceptedFetch, acceptance: Acceptance) -> Response:
+    """The answer 202, made from the request and what was promised: the same bytes for each try."""
+    headers = {"Location": f"/v1/fetches/{acceptance.first.id}", "Retry-After": "1"}
+    if acceptance.is_replay:
+        fetch = fetch.model_copy(update={"id": acceptance.first.id, "accepted_at": acceptance.first.at})
+        headers["Idempotency-Replayed"] = "true"
     return answer(FetchDocument.of(_queued(fetch)), status=202, headers=headers)
 
 
