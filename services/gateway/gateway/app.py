@@ -14,19 +14,25 @@ from common.streams.connection import connect_redis
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from gateway.authentication import Authentication
+from gateway.authentication import Authentication, is_let_in
 from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
-from gateway.metrics import GatewayMetrics
+from gateway.event_stream import StreamPace
+from gateway.feed import Feed
+from gateway.metrics import Gate, GatewayMetrics
 from gateway.observation import Observation
 from gateway.problems import install_problems
 from gateway.publish import Publisher
-from gateway.routes import contents, dead_letters, fetches, health, hosts, problems
+from gateway.routes import contents, dead_letters, events, fetches, health, hosts, problems
+from gateway.server import Server
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
+from gateway.waiting_room import WaitingRoom
 
 GRACEFUL_SHUTDOWN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 30
+FEED_CONNECTIONS = 16
+"""To Redis: one for the reader, the rest for clients that lag."""
 
 # A span for each request, continuing the caller's trace; metrics and logs are our own.
 TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
@@ -38,8 +44,8 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
     app.state.means = means
-    for router in (fetches.router, contents.router, hosts.router, dead_letters.router, health.router, problems.router):
-        app.include_router(router)
+    for routes in (fetches, contents, events, hosts, dead_letters, health, problems):
+        app.include_router(routes.router)
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
@@ -68,12 +74,13 @@ async def run_gateway(settings: GatewaySettings) -> None:
             limit_concurrency=settings.connections_limit,
         )
         log.info("gateway starting", port=settings.port)
-        await uvicorn.Server(config).serve()
+        await Server(config, at_shutdown=means.feed.close).serve()
 
 
 @asynccontextmanager
 async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
     redis = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.accept_timeout_seconds)
+    feed_redis = connect_redis(settings.events_url.get_secret_value(), max_connections=FEED_CONNECTIONS)
     store = StoreClient(
         base_url=settings.store_url,
         token=settings.store_token.get_secret_value(),
@@ -86,12 +93,32 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
     )
-    publishing = asyncio.create_task(publisher.run(), name="publisher")
+    metrics = _metrics(settings)
+    feed = Feed(feed_redis, metrics=metrics, ring_entries=settings.feed_ring_entries, ring_bytes=settings.feed_ring_bytes)
+    loops = [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in (publisher, feed)]
     try:
-        yield Means(publisher=publisher, store=store, metrics=_metrics(settings), clock=utc_now)
+        yield Means(
+            publisher=publisher,
+            store=store,
+            feed=feed,
+            feed_clients=WaitingRoom(
+                Gate.FEED_CLIENTS,
+                metrics=metrics,
+                limit=settings.feed_clients_limit,
+                per_caller_limit=settings.feed_clients_per_key_limit,
+            ),
+            stream_pace=StreamPace(
+                ping_seconds=settings.feed_ping_seconds, send_timeout_seconds=settings.feed_send_timeout_seconds
+            ),
+            wait_limit_seconds=settings.wait_limit_seconds,
+            is_let_in=is_let_in,
+            metrics=metrics,
+            clock=utc_now,
+        )
     finally:
-        publishing.cancel()
-        await close_all(store.close, redis.aclose)
+        for loop in loops:
+            loop.cancel()
+        await close_all(store.close, redis.aclose, feed_redis.aclose)
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:

@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, StoreUnavailable
+from gateway.errors import EventsUnavailable, FeedUnavailable, GatewayError, IngestBacklog, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 KEY_MARK = "[key]"
@@ -49,6 +49,7 @@ class ProblemType(StrEnum):
     QUOTA_EXCEEDED = "quota-exceeded"
     OVERLOADED = "overloaded"
     EVENTS_UNAVAILABLE = "events-unavailable"
+    FEED_UNAVAILABLE = "feed-unavailable"
     STORE_UNAVAILABLE = "store-unavailable"
     INTERNAL = "internal"
 
@@ -134,6 +135,12 @@ REGISTRY: Mapping[ProblemType, Kind] = {
     ProblemType.EVENTS_UNAVAILABLE: Kind(
         status=503, title="The fetch could not be promised", remedy="Send it again; nothing was promised.", retry_after_seconds=1
     ),
+    ProblemType.FEED_UNAVAILABLE: Kind(
+        status=503,
+        title="The feed cannot be read right now",
+        remedy="Ask again with the same cursor; nothing of the feed is lost.",
+        retry_after_seconds=1,
+    ),
     ProblemType.STORE_UNAVAILABLE: Kind(
         status=503,
         title="The ledger cannot be asked right now",
@@ -147,6 +154,7 @@ REGISTRY: Mapping[ProblemType, Kind] = {
 GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
     (IngestBacklog, ProblemType.OVERLOADED),
     (EventsUnavailable, ProblemType.EVENTS_UNAVAILABLE),
+    (FeedUnavailable, ProblemType.FEED_UNAVAILABLE),
     (StoreUnavailable, ProblemType.STORE_UNAVAILABLE),
 )
 """Which problem each failure of a dependency becomes; the most specific first."""
