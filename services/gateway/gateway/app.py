@@ -107,6 +107,9 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
                 limit=settings.feed_clients_limit,
                 per_caller_limit=settings.feed_clients_per_key_limit,
             ),
+            waits=WaitingRoom(
+                Gate.WAITS, metrics=metrics, limit=settings.waits_limit, per_caller_limit=settings.waits_per_key_limit
+            ),
             stream_pace=StreamPace(
                 ping_seconds=settings.feed_ping_seconds, send_timeout_seconds=settings.feed_send_timeout_seconds
             ),

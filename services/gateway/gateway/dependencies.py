@@ -31,6 +31,7 @@ class Means:
     store: StoreClient
     feed: Feed
     feed_clients: WaitingRoom
+    waits: WaitingRoom
     stream_pace: StreamPace
     wait_limit_seconds: float
     is_let_in: Callable[[Principal], bool]

@@ -58,13 +58,20 @@ class GatewaySettings(ServiceSettings):
     wait_limit_seconds: float = Field(
         default=30.0, ge=1, le=300, description="How long a request waits at most, whatever `wait` asks for."
     )
+    waits_limit: int = Field(
+        default=500,
+        ge=1,
+        le=100_000,
+        description="Requests that wait for a fetch at once at most; above it the answer comes without waiting.",
+    )
+    waits_per_key_limit: int = Field(default=250, ge=1, le=100_000, description="The same of one API key.")
 
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""
         faults = []
         if not self.store_url:
             faults.append("FETCHWORK_STORE_URL is missing: the gateway reads through the store's internal API.")
-        for name in ("requests_limit", "feed_clients_limit"):
+        for name in ("requests_limit", "feed_clients_limit", "waits_limit"):
             if getattr(self, name) > self.connections_limit:
                 faults.append(
                     f"FETCHWORK_{name.upper()} is {getattr(self, name)} and FETCHWORK_CONNECTIONS_LIMIT "

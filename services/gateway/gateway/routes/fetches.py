@@ -8,15 +8,17 @@ from common.contracts.keys import Scope
 from common.contracts.views import FetchView, Waiting, WaitingReason
 from common.ids import new_fetch_id
 from common.urls import UrlRefusal, read_url
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from gateway.answers import answer
 from gateway.dependencies import Means, UseMeans, UsePrincipal, requires
 from gateway.errors import EventsUnavailable, StoreUnavailable
 from gateway.models import FetchDocument, FetchSubmission, time_faults
+from gateway.preferences import UsePreferences
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.promise import promise
+from gateway.waits import waiting_for
 
 CANCEL_WAIT_SECONDS = 2.0
 """How long a cancellation waits at most for a promise to reach the ledger; never longer than a call to the store may take."""
@@ -28,8 +30,13 @@ router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
 @router.post(
     "", status_code=202, operation_id="submitFetch", response_model=FetchDocument, dependencies=[requires(Scope.FETCH_WRITE)]
 )
-async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: UsePrincipal) -> Response:
-    """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read."""
+async def submit_fetch(
+    submission: FetchSubmission, request: Request, preferences: UsePreferences, means: UseMeans, principal: UsePrincipal
+) -> Response:
+    """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read.
+
+    With `Prefer: wait=N` the answer is the finished fetch, 200, if it finishes within N seconds.
+    """
     now = means.clock()
     if faults := time_faults(submission, now=now):
         raise Problem.of_members(faults)
@@ -43,15 +50,26 @@ async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: 
         labels=tuple(submission.labels),
         attrs=submission.attrs,
     )
-    await promise([fetch], means)
-    headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"}
+    location = f"/v1/fetches/{fetch.id}"
+    with waiting_for(fetch.id, preferences=preferences, request=request, means=means, principal=principal) as wait:
+        await promise([fetch], means)
+        if (finished := await wait.finished()) is not None:
+            return answer(FetchDocument.of(finished), headers={"Content-Location": location} | wait.heeded(is_finished=True))
+    headers = {"Location": location, "Retry-After": "1"} | wait.heeded(is_finished=False)
     return answer(FetchDocument.of(_queued(fetch)), status=202, headers=headers)
 
 
 @router.get("/{fetch_id}", operation_id="getFetch", response_model=FetchDocument, dependencies=[requires(Scope.FETCH_READ)])
-async def get_fetch(fetch_id: UUID, means: UseMeans, principal: UsePrincipal) -> Response:
-    """One fetch: where it is, and once it is finished what came of it."""
-    return answer(FetchDocument.of(await find_fetch(fetch_id, means, principal)), headers={"Cache-Control": "no-cache"})
+async def get_fetch(
+    fetch_id: UUID, request: Request, preferences: UsePreferences, means: UseMeans, principal: UsePrincipal
+) -> Response:
+    """One fetch: where it is, and once it is finished what came of it. `Prefer: wait=N` waits for that."""
+    with waiting_for(fetch_id, preferences=preferences, request=request, means=means, principal=principal) as wait:
+        view = await find_fetch(fetch_id, means, principal)
+        if not view.status.is_terminal:
+            view = await wait.finished() or view
+    heeded = wait.heeded(is_finished=view.status.is_terminal)
+    return answer(FetchDocument.of(view), headers={"Cache-Control": "no-cache", "Vary": "Prefer"} | heeded)
 
 
 @router.delete(
