@@ -9,29 +9,35 @@ import uvicorn
 from common.chassis.build import VERSION
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import serve_operations
-from common.clock import utc_now
+from common.clock import Clock, utc_now
 from common.streams.connection import connect_redis
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from gateway.authentication import Authentication
+from gateway.authentication import Authentication, is_let_in
 from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
+from gateway.event_stream import StreamPace
+from gateway.feed import Feed
 from gateway.idempotency import Idempotency
 from gateway.idempotency_records import IdempotencyRecords
-from gateway.metrics import GatewayMetrics
+from gateway.metrics import Gate, GatewayMetrics
 from gateway.observation import Observation
 from gateway.openapi.about import TITLE
 from gateway.problems import install_problems
 from gateway.publish import Publisher
 from gateway.quotas import Quotas
 from gateway.rate_limits import RateLimits
-from gateway.routes import contents, dead_letters, documentation, fetches, health, hosts, problems
+from gateway.routes import contents, dead_letters, documentation, events, fetches, health, hosts, problems
+from gateway.server import Server
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
+from gateway.waiting_room import WaitingRoom
 
 GRACEFUL_SHUTDOWN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 30
+FEED_CONNECTIONS = 16
+"""To Redis: one for the reader, the rest for clients that lag."""
 
 # A span for each request, continuing the caller's trace; metrics and logs are our own.
 TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
@@ -42,7 +48,7 @@ log = structlog.get_logger()
 def create_api() -> FastAPI:
     """The routes and their OpenAPI document, before they have anything to stand on."""
     app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, telemetry=TELEMETRY)
-    for room in (fetches, contents, hosts, dead_letters, problems, health, documentation):
+    for room in (fetches, contents, events, hosts, dead_letters, problems, health, documentation):
         app.include_router(room.router)
     install_problems(app)
     return app
@@ -63,7 +69,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
 async def run_gateway(settings: GatewaySettings) -> None:
     """Serve until told to stop; requests under way are finished first."""
     async with (
-        _open_means(settings) as means,
+        open_means(settings) as means,
         serve_operations(
             bind=settings.metrics_bind, port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks
         ),
@@ -81,14 +87,16 @@ async def run_gateway(settings: GatewaySettings) -> None:
             limit_concurrency=settings.connections_limit,
         )
         log.info("gateway starting", port=settings.port)
-        await uvicorn.Server(config).serve()
+        await Server(config, at_shutdown=means.feed.close).serve()
 
 
 @asynccontextmanager
-async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
+async def open_means(settings: GatewaySettings, *, clock: Clock = utc_now) -> AsyncIterator[Means]:
+    """What routes stand on, opened and closed at the end; connections are made when they are first used."""
     redis = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.accept_timeout_seconds)
-    # Connections of their own: a key that asks too often holds up nobody's promise.
+    # Connections of their own: a key that asks too often holds up nobody's promise, and neither does who reads the feed.
     counters = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.quota_timeout_seconds)
+    feed_redis = connect_redis(settings.events_url.get_secret_value(), max_connections=FEED_CONNECTIONS)
     quotas = Quotas(counters, timeout_seconds=settings.quota_timeout_seconds)
     store = StoreClient(
         base_url=settings.store_url,
@@ -98,7 +106,7 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
     publisher = Publisher(
         redis,
         source=f"gateway/{settings.instance}",
-        clock=utc_now,
+        clock=clock,
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
         record_limits=settings.record_limits,
@@ -107,18 +115,40 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
     idempotency = IdempotencyRecords(
         redis,
         limits=settings.record_limits,
-        clock=utc_now,
+        clock=clock,
         metrics=metrics,
         timeout_seconds=settings.accept_timeout_seconds,
     )
-    publishing = asyncio.create_task(publisher.run(), name="publisher")
+    feed = Feed(feed_redis, metrics=metrics, ring_entries=settings.feed_ring_entries, ring_bytes=settings.feed_ring_bytes)
+    loops = [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in (publisher, feed)]
     try:
         yield Means(
-            publisher=publisher, quotas=quotas, store=store, idempotency=idempotency, metrics=metrics, clock=utc_now
+            publisher=publisher,
+            quotas=quotas,
+            store=store,
+            idempotency=idempotency,
+            feed=feed,
+            feed_clients=WaitingRoom(
+                Gate.FEED_CLIENTS,
+                metrics=metrics,
+                limit=settings.feed_clients_limit,
+                per_caller_limit=settings.feed_clients_per_key_limit,
+            ),
+            waits=WaitingRoom(
+                Gate.WAITS, metrics=metrics, limit=settings.waits_limit, per_caller_limit=settings.waits_per_key_limit
+            ),
+            stream_pace=StreamPace(
+                ping_seconds=settings.feed_ping_seconds, send_timeout_seconds=settings.feed_send_timeout_seconds
+            ),
+            wait_limit_seconds=settings.wait_limit_seconds,
+            is_let_in=is_let_in,
+            metrics=metrics,
+            clock=clock,
         )
     finally:
-        publishing.cancel()
-        await close_all(store.close, redis.aclose, counters.aclose)
+        for loop in loops:
+            loop.cancel()
+        await close_all(store.close, redis.aclose, counters.aclose, feed_redis.aclose)
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:

@@ -13,6 +13,11 @@ ACTOR_DIGITS = 8
 """Hexadecimal digits of the SHA-256 of a key that name it: enough to tell keys apart, useless for guessing one."""
 
 
+def is_let_in(principal: Principal) -> bool:
+    """Whether a caller who was let in still would be. The first key is good for as long as the process runs."""
+    return principal.key_id is None
+
+
 class Authentication:
     """ASGI middleware that refuses requests without the key. Compares digests, in constant time.
 

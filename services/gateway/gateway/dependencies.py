@@ -1,5 +1,6 @@
 """What a route may use, handed to it by the composition root."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.params import Depends as Dependency
 from fastapi.security.base import SecurityBase
 
+from gateway.event_stream import StreamPace
+from gateway.feed import Feed
 from gateway.idempotency_key import KeyedRequest, Reserved
 from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
@@ -20,16 +23,26 @@ from gateway.problems import Problem, ProblemType
 from gateway.publish import Publisher
 from gateway.quotas import Quotas
 from gateway.store_client import StoreClient
+from gateway.waiting_room import WaitingRoom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """The gateway's parts, as routes use them."""
+    """The gateway's parts, as routes use them.
+
+    `is_let_in` says of a caller who was let in whether it still would be; nothing waits longer than `wait_limit_seconds`.
+    """
 
     publisher: Publisher
     quotas: Quotas
     store: StoreClient
     idempotency: IdempotencyRecords
+    feed: Feed
+    feed_clients: WaitingRoom
+    waits: WaitingRoom
+    stream_pace: StreamPace
+    wait_limit_seconds: float
+    is_let_in: Callable[[Principal], bool]
     metrics: GatewayMetrics
     clock: Clock
 

@@ -1,10 +1,11 @@
-"""What can go wrong between the gateway and what it stands on. Translated at `publish.py`, `quotas.py`, `idempotency_records.py`
-and `store_client.py`.
+"""What can go wrong between the gateway and what it stands on. Translated at `publish.py`, `quotas.py`, `idempotency_records.py`,
+`feed.py`, `tickets.py` and `store_client.py`.
 
 GatewayError
 ├── EventsUnavailable    the events Redis did not take our promise, or cannot keep one
 │   ├── IngestBacklog    too many accepted fetches wait for the ledger: we are the bottleneck
 │   └── RecordsFull      too many idempotency keys are remembered
+├── FeedUnavailable      the events Redis did not answer a reader of the feed
 ├── QuotaExceeded        the caller's key may not ask for more right now
 └── StoreUnavailable     the store did not answer in time
 """
@@ -44,6 +45,10 @@ class QuotaExceeded(GatewayError):
         self.limit = limit
         self.detail = detail
         self.retry_after_seconds = retry_after_seconds
+
+
+class FeedUnavailable(GatewayError):
+    """The events Redis did not answer a reader of the feed; nothing of the feed is lost by that."""
 
 
 class StoreUnavailable(GatewayError):

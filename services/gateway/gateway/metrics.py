@@ -16,6 +16,24 @@ class Gate(StrEnum):
 
     INGESTING = "ingesting"
     REQUESTS = "requests"
+    FEED_CLIENTS = "feed_clients"
+    WAITS = "waits"
+
+
+class FeedSource(StrEnum):
+    """Where a page of the feed came from. The value is a metric label."""
+
+    RING = "ring"
+    HISTORY = "history"
+
+
+class StreamEnd(StrEnum):
+    """Why a stream of events ended. The value is a metric label."""
+
+    CLIENT = "client"
+    SLOW = "slow"
+    KEY = "key"
+    SHUTDOWN = "shutdown"
 
 
 class KeyVerdict(StrEnum):
@@ -95,9 +113,29 @@ class GatewayMetrics:
             self._keys.labels(result=verdict)
         for kept in AnswerKept:
             self._answers.labels(result=kept)
+        self._add_feed(registry)
         for gate in Gate:
             self._closed.labels(gate=gate)
             self._refused.labels(gate=gate)
+
+    def _add_feed(self, registry: CollectorRegistry) -> None:
+        self.waiting = Gauge(
+            "fetchwork_requests_waiting", "Requests that stream or wait, by their room.", ["room"], registry=registry
+        )
+        self.feed_entries_sent = Counter("fetchwork_feed_entries_sent_total", "Entries sent to clients.", registry=registry)
+        self.feed_pages = Counter(
+            "fetchwork_feed_pages_total", "Pages looked at for clients, from memory or from Redis.", ["source"], registry=registry
+        )
+        self.feed_gaps = Counter("fetchwork_feed_gaps_total", "Clients told that entries are kept no more.", registry=registry)
+        self.feed_ring_bytes = Gauge("fetchwork_feed_ring_bytes", "Events of the feed kept in memory.", registry=registry)
+        self.feed_failures = Counter("fetchwork_feed_failures_total", "Reads of the feed that failed.", registry=registry)
+        self.stream_ends = Counter(
+            "fetchwork_feed_streams_ended_total", "Streams that ended, by why.", ["reason"], registry=registry
+        )
+        for source in FeedSource:
+            self.feed_pages.labels(source=source)
+        for reason in StreamEnd:
+            self.stream_ends.labels(reason=reason)
 
     def note_gate(self, gate: Gate, *, is_closed: bool) -> None:
         """One request was refused at a limit, or passed it."""

@@ -4,7 +4,8 @@ The request's span is FastAPI's own; this middleware runs inside it.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,6 +48,7 @@ class Observation:
                 message["headers"] = _secured(message.get("headers", []))
             await send(message)
 
+        scope.setdefault("state", {})["aside"] = self._aside
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
         self._under_way += 1
         is_over = self._under_way > self._requests_limit
@@ -61,6 +63,15 @@ class Observation:
             finally:
                 self._under_way -= 1
         self._note(method, _route(scope), status, time.perf_counter() - started)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """A request that only waits, in a room with a bound of its own, takes no place of one that works."""
+        self._under_way -= 1
+        try:
+            yield
+        finally:
+            self._under_way += 1
 
     def _note(self, method: str, route: str, status: int, seconds: float) -> None:
         self._metrics.requests.labels(method=method, route=route, status_class=f"{status // 100}xx").inc()

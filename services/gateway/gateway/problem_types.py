@@ -17,6 +17,7 @@ class ProblemType(StrEnum):
     INVALID_REQUEST = "invalid-request"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     BODY_TOO_LARGE = "body-too-large"
+    UPLOAD_STALLED = "upload-stalled"
     UNAUTHENTICATED = "unauthenticated"
     INSUFFICIENT_SCOPE = "insufficient-scope"
     NOT_FOUND = "not-found"
@@ -32,6 +33,7 @@ class ProblemType(StrEnum):
     QUOTA_EXCEEDED = "quota-exceeded"
     OVERLOADED = "overloaded"
     EVENTS_UNAVAILABLE = "events-unavailable"
+    FEED_UNAVAILABLE = "feed-unavailable"
     STORE_UNAVAILABLE = "store-unavailable"
     INTERNAL = "internal"
 
@@ -73,6 +75,12 @@ REGISTRY: Mapping[ProblemType, Kind] = {
         title="The body is too large",
         remedy="Send a smaller body; `detail` names the limit.",
         example="The body may have 65536 bytes at most.",
+    ),
+    ProblemType.UPLOAD_STALLED: Kind(
+        status=408,
+        title="The body stopped arriving",
+        remedy="Send it again without long pauses, under the same `Idempotency-Key` if it had one.",
+        example="Nothing arrived for 30 seconds, and the body has not ended.",
     ),
     ProblemType.UNAUTHENTICATED: Kind(
         status=401,
@@ -167,6 +175,13 @@ REGISTRY: Mapping[ProblemType, Kind] = {
         title="The fetch could not be promised",
         remedy="Send it again; nothing was promised.",
         example="Send it again; nothing was promised.",
+        retry_after_seconds=1,
+    ),
+    ProblemType.FEED_UNAVAILABLE: Kind(
+        status=503,
+        title="The feed cannot be read right now",
+        remedy="Ask again with the same cursor; nothing of the feed is lost.",
+        example="Ask again with the same cursor; nothing of the feed is lost.",
         retry_after_seconds=1,
     ),
     ProblemType.STORE_UNAVAILABLE: Kind(

@@ -11,7 +11,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, QuotaExceeded, RecordsFull, StoreUnavailable
+from gateway.errors import (
+    EventsUnavailable,
+    FeedUnavailable,
+    GatewayError,
+    IngestBacklog,
+    QuotaExceeded,
+    RecordsFull,
+    StoreUnavailable,
+)
 from gateway.metrics import KeyVerdict
 from gateway.problem_documents import problem_document
 from gateway.problem_types import MEDIA_TYPE, REGISTRY, ProblemType
@@ -39,6 +47,7 @@ GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
     (IngestBacklog, ProblemType.OVERLOADED),
     (RecordsFull, ProblemType.OVERLOADED),
     (EventsUnavailable, ProblemType.EVENTS_UNAVAILABLE),
+    (FeedUnavailable, ProblemType.FEED_UNAVAILABLE),
     (StoreUnavailable, ProblemType.STORE_UNAVAILABLE),
 )
 """Which problem each failure of a dependency becomes; the most specific first."""

@@ -72,17 +72,52 @@ class GatewaySettings(ServiceSettings):
         le=16 * 1024**3,
         description="Answers kept of one tenant within a retention; beyond it they are made again.",
     )
+    feed_ring_entries: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Latest entries of the feed kept in memory; older ones are read from Redis.",
+    )
+    feed_ring_bytes: int = Field(
+        default=16 * 1024 * 1024,
+        ge=1,
+        le=1024 * 1024 * 1024,
+        description="Events of the feed kept in memory; what is sent of them takes as much again.",
+    )
+    feed_clients_limit: int = Field(
+        default=500, ge=1, le=100_000, description="Requests for events under way at most; above it we answer 503."
+    )
+    feed_clients_per_key_limit: int = Field(
+        default=100, ge=1, le=100_000, description="The same of one API key; above it we answer 429."
+    )
+    feed_ping_seconds: float = Field(
+        default=15.0, ge=0.1, le=300, description="How often a stream of events pings, and looks whether its key is still good."
+    )
+    feed_send_timeout_seconds: float = Field(
+        default=30.0, ge=0.1, le=600, description="How long a client may take for a page of events before it is disconnected."
+    )
+    wait_limit_seconds: float = Field(
+        default=30.0, ge=1, le=300, description="How long a request waits at most, whatever `wait` asks for."
+    )
+    waits_limit: int = Field(
+        default=500,
+        ge=1,
+        le=100_000,
+        description="Requests that wait for a fetch at once at most; above it the answer comes without waiting.",
+    )
+    waits_per_key_limit: int = Field(default=250, ge=1, le=100_000, description="The same of one API key.")
 
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""
         faults = []
         if not self.store_url:
             faults.append("FETCHWORK_STORE_URL is missing: the gateway reads through the store's internal API.")
-        if self.requests_limit > self.connections_limit:
-            faults.append(
-                f"FETCHWORK_REQUESTS_LIMIT is {self.requests_limit} and FETCHWORK_CONNECTIONS_LIMIT {self.connections_limit}: "
-                "each request needs a connection, so that the first could never be reached."
-            )
+        for name in ("requests_limit", "feed_clients_limit", "waits_limit"):
+            if getattr(self, name) > self.connections_limit:
+                faults.append(
+                    f"FETCHWORK_{name.upper()} is {getattr(self, name)} and FETCHWORK_CONNECTIONS_LIMIT "
+                    f"{self.connections_limit}: each request needs a connection, so that the first could never be reached."
+                )
         work_seconds = self.accept_timeout_seconds + self.store_timeout_seconds
         if not work_seconds < self.idempotency_lease_seconds < self.idempotency_short_retention_seconds:
             faults.append(

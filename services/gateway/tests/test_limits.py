@@ -75,7 +75,7 @@ async def test_new_routes_are_measured_by_their_template(client: httpx2.AsyncCli
 @pytest.mark.parametrize(
     ("given", "words"),
     [({}, []), ({"requests_limit": 10_001}, ["CONNECTIONS_LIMIT"]), ({"connections_limit": 500}, []),
-     ({"connections_limit": 499, "store_url": ""}, ["STORE_URL", "CONNECTIONS_LIMIT"])],
+     ({"connections_limit": 499, "store_url": ""}, ["STORE_URL", "WORK_REQUESTS_LIMIT", "FEED_CLIENTS", "WAITS_LIMIT"])],
 )
 def test_limits_that_contradict_each_other_are_named(given: dict[str, Any], words: list[str]) -> None:
     faults = GatewaySettings.model_validate(ENOUGH | given).faults()

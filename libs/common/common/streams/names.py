@@ -22,6 +22,11 @@ STORE_GROUP: Final = "store"
 # Fields of a stream entry.
 EVENT_FIELD: Final = b"event"
 BODY_FIELD: Final = b"body"
+TENANT_FIELD: Final = b"tenant"
+"""Whose an entry of the feed is."""
+
+TICKET_KEY_PREFIX: Final = "fetchwork:v1:ticket:"
+"""SHA-256 of a ticket for the feed → who it was made for, with an expiry. Gateways share them."""
 
 # On the broker Redis: may vanish at any time.
 COMMAND_QUEUE: Final = "fetchwork.v1.perform"

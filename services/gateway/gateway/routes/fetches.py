@@ -1,6 +1,8 @@
 """Fetches: promise one, read one, cancel one."""
 
 import asyncio
+from contextlib import suppress
+from datetime import datetime
 from uuid import UUID
 
 from common.contracts.fetches import AcceptedFetch, FetchStatus
@@ -8,7 +10,7 @@ from common.contracts.keys import Scope
 from common.contracts.views import FetchView, Waiting, WaitingReason
 from common.ids import new_fetch_id
 from common.urls import UrlRefusal, read_url
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from gateway.acceptance import Acceptance
 from gateway.answers import answer
@@ -18,9 +20,11 @@ from gateway.models import FetchDocument, FetchSubmission, time_faults
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
 from gateway.parameters import FetchId
+from gateway.preferences import UsePreferences
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.promise import promise, recall
+from gateway.waits import Wait, waiting_for
 
 CANCEL_WAIT_SECONDS = 2.0
 """How long a cancellation waits at most for a promise to reach the ledger; never longer than a call to the store may take."""
@@ -34,57 +38,89 @@ router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
     status_code=202,
     operation_id="submitFetch",
     response_model=FetchDocument,
-    responses=response(202, "The fetch is promised.", ResponseHeader.LOCATION, ResponseHeader.RETRY_AFTER)
+    responses=response(
+        202, "The fetch is promised.", ResponseHeader.LOCATION, ResponseHeader.RETRY_AFTER, ResponseHeader.PREFERENCE_APPLIED
+    )
+    | response(
+        200,
+        "With `Prefer: wait`: the fetch, which has finished.",
+        ResponseHeader.CONTENT_LOCATION,
+        ResponseHeader.PREFERENCE_APPLIED,
+    )
     | problem_responses(ProblemType.EVENTS_UNAVAILABLE),
     dependencies=[requires(Scope.FETCH_WRITE)],
 )
 async def submit_fetch(
-    submission: FetchSubmission, means: UseMeans, principal: UsePrincipal, keyed: UseKeyedRequest
+    submission: FetchSubmission,
+    request: Request,
+    preferences: UsePreferences,
+    means: UseMeans,
+    principal: UsePrincipal,
+    keyed: UseKeyedRequest,
 ) -> Response:
     """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read.
 
-    With an `Idempotency-Key` the same request is accepted once, however often it is sent.
+    With an `Idempotency-Key` the same request is accepted once, however often it is sent. With `Prefer: wait=N` the answer is the
+    finished fetch, 200, if it finishes within N seconds.
     """
     now = means.clock()
-    fetch = AcceptedFetch(
-        id=new_fetch_id(),
-        host=_host(submission),
-        accepted_at=now,
-        request=submission,
-        tenant=principal.tenant,
-        key_id=principal.key_id,
-        labels=tuple(submission.labels),
-        attrs=submission.attrs,
-    )
-    if faults := time_faults(submission, now=now):
-        # What was promised while these times were still ahead stays promised.
-        acceptance = await recall(keyed, means) if keyed else None
-        if acceptance is None:
-            raise Problem.of_members(faults)
+    fetch = _fetch(submission, principal, now=now)
+    with waiting_for(fetch.id, preferences=preferences, request=request, means=means, principal=principal) as wait:
+        if faults := time_faults(submission, now=now):
+            # What was promised while these times were still ahead stays promised.
+            acceptance = await recall(keyed, means) if keyed else None
+            if acceptance is None:
+                raise Problem.of_members(faults)
+        else:
+            acceptance = await promise([fetch], means, principal, idempotency=keyed, hold_seconds=wait.seconds)
+        if acceptance.is_replay:
+            return await _again(fetch, acceptance, wait)
+        finished = await wait.finished()
+    if keyed is not None and wait.seconds:
+        with suppress(EventsUnavailable):  # the hold ends by itself, and then a replay is the answer 202
+            await means.idempotency.settle(keyed, acceptance.first, status=202 if finished is None else 200)
+    return _promised(fetch, wait) if finished is None else _finished(finished, wait)
+
+
+async def _again(fetch: AcceptedFetch, acceptance: Acceptance, wait: Wait) -> Response:
+    """The answer of the first try: made from the request and what was promised, or read again, since an end never changes."""
+    if acceptance.status == 200:
+        response = _finished(await find_fetch(acceptance.first.id, wait.means, wait.principal), wait)
     else:
-        acceptance = await promise([fetch], means, principal, idempotency=keyed)
-    return _accepted(fetch, acceptance)
+        first = {"id": acceptance.first.id, "accepted_at": acceptance.first.at}
+        response = _promised(fetch.model_copy(update=first), wait)
+    response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
-def _accepted(fetch: AcceptedFetch, acceptance: Acceptance) -> Response:
-    """The answer 202, made from the request and what was promised: the same bytes for each try."""
-    headers = {"Location": f"/v1/fetches/{acceptance.first.id}", "Retry-After": "1"}
-    if acceptance.is_replay:
-        fetch = fetch.model_copy(update={"id": acceptance.first.id, "accepted_at": acceptance.first.at})
-        headers["Idempotency-Replayed"] = "true"
+def _promised(fetch: AcceptedFetch, wait: Wait) -> Response:
+    headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"} | wait.heeded(is_finished=False)
     return answer(FetchDocument.of(_queued(fetch)), status=202, headers=headers)
+
+
+def _finished(view: FetchView, wait: Wait) -> Response:
+    headers = {"Content-Location": f"/v1/fetches/{view.id}"} | wait.heeded(is_finished=True)
+    return answer(FetchDocument.of(view), headers=headers)
 
 
 @router.get(
     "/{fetch_id}",
     operation_id="getFetch",
     response_model=FetchDocument,
-    responses=response(200, "The fetch as it is now.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
+    responses=response(200, "The fetch as it is now.", ResponseHeader.PREFERENCE_APPLIED)
+    | problem_responses(ProblemType.STORE_UNAVAILABLE),
     dependencies=[requires(Scope.FETCH_READ)],
 )
-async def get_fetch(fetch_id: FetchId, means: UseMeans, principal: UsePrincipal) -> Response:
-    """One fetch: where it is, and once it is finished what came of it."""
-    return answer(FetchDocument.of(await find_fetch(fetch_id, means, principal)), headers={"Cache-Control": "no-cache"})
+async def get_fetch(
+    fetch_id: FetchId, request: Request, preferences: UsePreferences, means: UseMeans, principal: UsePrincipal
+) -> Response:
+    """One fetch: where it is, and once it is finished what came of it. `Prefer: wait=N` waits for that."""
+    with waiting_for(fetch_id, preferences=preferences, request=request, means=means, principal=principal) as wait:
+        view = await find_fetch(fetch_id, means, principal)
+        if not view.status.is_terminal:
+            view = await wait.finished() or view
+    heeded = wait.heeded(is_finished=view.status.is_terminal)
+    return answer(FetchDocument.of(view), headers={"Cache-Control": "no-cache", "Vary": "Prefer"} | heeded)
 
 
 @router.delete(
@@ -106,12 +142,21 @@ async def cancel_fetch(fetch_id: FetchId, means: UseMeans, principal: UsePrincip
     return answer(FetchDocument.of(view), headers={"Cache-Control": "no-cache"})
 
 
-def _host(submission: FetchSubmission) -> str:
-    """Who the fetch must be polite to."""
+def _fetch(submission: FetchSubmission, principal: Principal, *, now: datetime) -> AcceptedFetch:
+    """What is promised; its host is who the fetch must be polite to."""
     target = read_url(submission.url)
     if isinstance(target, UrlRefusal):
         raise Problem(ProblemType.INVALID_REQUEST, target.detail)
-    return target.host
+    return AcceptedFetch(
+        id=new_fetch_id(),
+        host=target.host,
+        accepted_at=now,
+        request=submission,
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        labels=tuple(submission.labels),
+        attrs=submission.attrs,
+    )
 
 
 async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> FetchView:

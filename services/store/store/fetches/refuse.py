@@ -42,5 +42,5 @@ async def refuse_fetch(
     )
     if row is None:
         return Finished()
-    await write_events(connection, [finished_event(row, source=source)], now=now)
+    await write_events(connection, [(finished_event(row, source=source), fetch.tenant)], now=now)
     return Finished(statuses=Counter([row["status"]]))

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import asyncpg
 from common.chassis.lifecycle import rest_unless
-from common.streams.names import EVENT_FIELD, FEED_STREAM
+from common.streams.feed import append_to_feed
 from redis.asyncio import Redis
 
 from store.database import ACQUIRE_TIMEOUT_SECONDS, Connection, Pool, in_transaction
@@ -52,10 +52,7 @@ class Relay:
         rows = await in_transaction(self._pool, lambda connection: connection.fetch(OLDEST, BATCH_EVENTS))
         if not rows:
             return False
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for row in rows:
-                pipeline.xadd(FEED_STREAM, {EVENT_FIELD: row["event"].encode()})
-            await pipeline.execute()
+        await append_to_feed(self._redis, [(row["event"].encode(), row["tenant"]) for row in rows])
         await in_transaction(self._pool, lambda connection: _delete(connection, rows))
         self._metrics.outbox_events.inc(len(rows))
         return len(rows) == BATCH_EVENTS

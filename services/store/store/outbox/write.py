@@ -12,7 +12,8 @@ from store.queries import query
 INSERT = query("outbox_insert")
 
 
-async def write_events(connection: Connection, events: Sequence[Envelope[Any]], *, now: datetime | None) -> None:
-    """Add events to the outbox; they leave only if the caller's transaction commits."""
+async def write_events(connection: Connection, events: Sequence[tuple[Envelope[Any], str]], *, now: datetime | None) -> None:
+    """Add events, each with the tenant whose it is, to the outbox; they leave only if the caller's transaction commits."""
     if events:
-        await connection.execute(INSERT, [event.model_dump_json(exclude_none=True) for event in events], now)
+        texts = [event.model_dump_json(exclude_none=True) for event, _ in events]
+        await connection.execute(INSERT, texts, [tenant for _, tenant in events], now)

@@ -1,14 +1,14 @@
 -- Events that leave after commit, and messages that could not be applied.
 
 -- name: outbox_insert
--- Queue events for the relay, in the transaction of the change they tell of.
-INSERT INTO outbox (event, created_at)
-SELECT event, coalesce($2::timestamptz, now())
-FROM unnest($1::text[]) AS given (event);
+-- Queue events for the relay, each with its tenant, in the transaction of the change they tell of.
+INSERT INTO outbox (event, tenant, created_at)
+SELECT event, tenant, coalesce($3::timestamptz, now())
+FROM unnest($1::text[], $2::text[]) AS given (event, tenant);
 
 -- name: outbox_oldest
 -- The oldest unsent events.
-SELECT id, event
+SELECT id, event, tenant
 FROM outbox
 ORDER BY id
 LIMIT $1::bigint;
