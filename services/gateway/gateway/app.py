@@ -9,7 +9,7 @@ import uvicorn
 from common.chassis.build import VERSION
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import serve_operations
-from common.clock import utc_now
+from common.clock import Clock, utc_now
 from common.streams.connection import connect_redis
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -27,6 +27,7 @@ from gateway.routes import contents, dead_letters, events, fetches, health, host
 from gateway.server import Server
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
+from gateway.tickets import Tickets, carries_ticket
 from gateway.waiting_room import WaitingRoom
 
 GRACEFUL_SHUTDOWN_SECONDS = 10
@@ -35,7 +36,10 @@ FEED_CONNECTIONS = 16
 """To Redis: one for the reader, the rest for clients that lag."""
 
 # A span for each request, continuing the caller's trace; metrics and logs are our own.
-TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
+# A span has the request's URL, so there is none where that holds a ticket.
+TELEMETRY: TelemetryConfig = {
+    "tracing": True, "metrics": False, "logs": False, "operation_spans": False, "exclude": carries_ticket
+}
 
 log = structlog.get_logger()
 
@@ -48,7 +52,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
         app.include_router(routes.router)
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
-    app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
+    app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value(), tickets=means.tickets)
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
 
@@ -56,7 +60,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
 async def run_gateway(settings: GatewaySettings) -> None:
     """Serve until told to stop; requests under way are finished first."""
     async with (
-        _open_means(settings) as means,
+        open_means(settings, clock=utc_now) as means,
         serve_operations(
             bind=settings.metrics_bind, port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks
         ),
@@ -78,7 +82,8 @@ async def run_gateway(settings: GatewaySettings) -> None:
 
 
 @asynccontextmanager
-async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
+async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterator[Means]:
+    """The gateway's parts while the context is open, with their loops running."""
     redis = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.accept_timeout_seconds)
     feed_redis = connect_redis(settings.events_url.get_secret_value(), max_connections=FEED_CONNECTIONS)
     store = StoreClient(
@@ -89,7 +94,7 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
     publisher = Publisher(
         redis,
         source=f"gateway/{settings.instance}",
-        clock=utc_now,
+        clock=clock,
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
     )
@@ -101,6 +106,9 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
             publisher=publisher,
             store=store,
             feed=feed,
+            tickets=Tickets(
+                feed_redis, ttl_seconds=settings.ticket_ttl_seconds, per_key_limit=settings.tickets_per_key_limit
+            ),
             feed_clients=WaitingRoom(
                 Gate.FEED_CLIENTS,
                 metrics=metrics,
@@ -116,7 +124,7 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
             wait_limit_seconds=settings.wait_limit_seconds,
             is_let_in=is_let_in,
             metrics=metrics,
-            clock=utc_now,
+            clock=clock,
         )
     finally:
         for loop in loops:

@@ -17,6 +17,7 @@ from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.publish import Publisher
 from gateway.store_client import StoreClient
+from gateway.tickets import Tickets
 from gateway.waiting_room import WaitingRoom
 
 
@@ -30,6 +31,7 @@ class Means:
     publisher: Publisher
     store: StoreClient
     feed: Feed
+    tickets: Tickets
     feed_clients: WaitingRoom
     waits: WaitingRoom
     stream_pace: StreamPace

@@ -1,6 +1,5 @@
 """Priority and times of a submission: what is promised, what is refused and where, by the clock that the gateway was given."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,12 +10,8 @@ from common.contracts.catalog import FETCH_ACCEPTED
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchesAccepted
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
-from gateway.app import create_app
-from gateway.dependencies import Means
-from gateway.metrics import GatewayMetrics
-from gateway.publish import Publisher
+from gateway.app import create_app, open_means
 from gateway.settings import GatewaySettings
-from gateway.store_client import StoreClient
 from gateway_words import KEY, assert_problem
 from little_store import TOKEN
 from redis.asyncio import Redis
@@ -26,21 +21,16 @@ URL = "http://example.test/"
 
 
 @pytest.fixture
-async def later(gateway: Any, events: Redis) -> AsyncIterator[httpx2.AsyncClient]:
+async def later(gateway: Any, events: Redis, events_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A caller of a gateway whose clock stands at NOW, years from now."""
-    publisher = Publisher(events, source="gateway/test", clock=lambda: NOW, ingesting_limit=10, timeout_seconds=5)
-    publishing = asyncio.create_task(publisher.run())
-    store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
-    means = Means(publisher=publisher, store=store, metrics=GatewayMetrics(), clock=lambda: NOW)
     settings = GatewaySettings.model_validate(
-        {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
+        {"api_key": KEY, "events_url": events_url, "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
     )
-    transport = httpx2.ASGITransport(app=create_app(means, settings))
-    headers = {"Authorization": f"Bearer {KEY}"}
-    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
-        yield client
-    await store.close()
-    publishing.cancel()
+    async with open_means(settings, clock=lambda: NOW) as means:
+        transport = httpx2.ASGITransport(app=create_app(means, settings))
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
+            yield client
 
 
 async def _promised(events: Redis) -> Any:
