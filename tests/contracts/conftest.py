@@ -1,6 +1,5 @@
 """Today's services in this process, on real servers: a store whose ledger was filled by recorded events, and a gateway."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -8,6 +7,7 @@ import asyncpg
 import httpx2
 import pytest
 from common.streams.connection import connect_redis
+from common.clock import utc_now
 from exchanges import KEY, TOKEN, load_exchanges, named, play
 from gateway.app import create_app as create_gateway
 from gateway.app import open_means
@@ -93,7 +93,7 @@ async def gateway(events: Redis, events_url: str) -> AsyncIterator[httpx2.AsyncC
         settings = GatewaySettings.model_validate(
             {"api_key": KEY, "events_url": events_url, "store_token": TOKEN, "store_url": url, "metrics_port": 0}
         )
-        async with open_means(settings) as means:
+        async with open_means(settings, clock=utc_now) as means:
             transport = httpx2.ASGITransport(app=create_gateway(means, settings))
             async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
                 yield client

@@ -32,6 +32,7 @@ from gateway.routes import contents, dead_letters, documentation, events, fetche
 from gateway.server import Server
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
+from gateway.tickets import Tickets, carries_ticket
 from gateway.waiting_room import WaitingRoom
 
 GRACEFUL_SHUTDOWN_SECONDS = 10
@@ -40,7 +41,10 @@ FEED_CONNECTIONS = 16
 """To Redis: one for the reader, the rest for clients that lag."""
 
 # A span for each request, continuing the caller's trace; metrics and logs are our own.
-TELEMETRY: TelemetryConfig = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
+# A span has the request's URL, so there is none where that holds a ticket.
+TELEMETRY: TelemetryConfig = {
+    "tracing": True, "metrics": False, "logs": False, "operation_spans": False, "exclude": carries_ticket
+}
 
 log = structlog.get_logger()
 
@@ -61,7 +65,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app.add_middleware(Idempotency, records=means.idempotency, answer_limit_bytes=settings.idempotency_answer_limit_bytes)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
-    app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
+    app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value(), tickets=means.tickets)
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
 
@@ -69,7 +73,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
 async def run_gateway(settings: GatewaySettings) -> None:
     """Serve until told to stop; requests under way are finished first."""
     async with (
-        open_means(settings) as means,
+        open_means(settings, clock=utc_now) as means,
         serve_operations(
             bind=settings.metrics_bind, port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks
         ),
@@ -91,8 +95,8 @@ async def run_gateway(settings: GatewaySettings) -> None:
 
 
 @asynccontextmanager
-async def open_means(settings: GatewaySettings, *, clock: Clock = utc_now) -> AsyncIterator[Means]:
-    """What routes stand on, opened and closed at the end; connections are made when they are first used."""
+async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterator[Means]:
+    """The gateway's parts while the context is open, with their loops running."""
     redis = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.accept_timeout_seconds)
     # Connections of their own: a key that asks too often holds up nobody's promise, and neither does who reads the feed.
     counters = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.quota_timeout_seconds)
@@ -128,6 +132,9 @@ async def open_means(settings: GatewaySettings, *, clock: Clock = utc_now) -> As
             store=store,
             idempotency=idempotency,
             feed=feed,
+            tickets=Tickets(
+                feed_redis, ttl_seconds=settings.ticket_ttl_seconds, per_key_limit=settings.tickets_per_key_limit
+            ),
             feed_clients=WaitingRoom(
                 Gate.FEED_CLIENTS,
                 metrics=metrics,

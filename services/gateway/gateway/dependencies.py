@@ -23,6 +23,7 @@ from gateway.problems import Problem, ProblemType
 from gateway.publish import Publisher
 from gateway.quotas import Quotas
 from gateway.store_client import StoreClient
+from gateway.tickets import Tickets
 from gateway.waiting_room import WaitingRoom
 
 
@@ -38,6 +39,7 @@ class Means:
     store: StoreClient
     idempotency: IdempotencyRecords
     feed: Feed
+    tickets: Tickets
     feed_clients: WaitingRoom
     waits: WaitingRoom
     stream_pace: StreamPace

@@ -96,6 +96,12 @@ class GatewaySettings(ServiceSettings):
     feed_send_timeout_seconds: float = Field(
         default=30.0, ge=0.1, le=600, description="How long a client may take for a page of events before it is disconnected."
     )
+    ticket_ttl_seconds: int = Field(
+        default=3600, ge=1, le=86_400, description="How long a ticket lets a browser connect to the stream of events."
+    )
+    tickets_per_key_limit: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Tickets that one API key may make in that time; above it we answer 429."
+    )
     wait_limit_seconds: float = Field(
         default=30.0, ge=1, le=300, description="How long a request waits at most, whatever `wait` asks for."
     )

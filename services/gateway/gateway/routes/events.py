@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from common.contracts.fetches import Label
@@ -10,13 +11,15 @@ from common.contracts.keys import Scope
 from common.streams.feed import StreamId
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
+from gateway.answers import answer
 from gateway.dependencies import Means, UseMeans, UsePrincipal, requires
 from gateway.event_stream import EventStream
 from gateway.feed_entries import Page, Selection
 from gateway.hangups import hangup
 from gateway.problems import Problem, ProblemType
+from gateway.tickets import FEED_PATH, PARAMETER
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
@@ -26,7 +29,15 @@ LOOK_SECONDS = 2.0
 STREAM = EventSourceResponse.media_type
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
+router = APIRouter(prefix=FEED_PATH, tags=["events"])
+
+
+class TicketDocument(BaseModel):
+    """A ticket, where it opens the feed, and until when."""
+
+    ticket: str
+    url: str
+    expires_at: AwareDatetime
 
 
 class EventPageDocument(BaseModel):
@@ -65,6 +76,7 @@ async def list_events(
     label: Annotated[Label | None, Query(description="Only of fetches with this label.")] = None,
     batch_id: Annotated[UUID | None, Query(description="Only of fetches of this batch.")] = None,
     last_event_id: Annotated[str | None, Header(description="The cursor of a stream that was cut off.")] = None,
+    ticket: Annotated[str | None, Query(description="What opens the feed to a browser, instead of a key.")] = None,
     accept: Annotated[str, Header(description="`text/event-stream` for a stream; else a page.")] = "",
 ) -> Response:
     """What happened to the caller's fetches: a stream (server-sent events) for who accepts one, else one page.
@@ -85,9 +97,27 @@ async def list_events(
             metrics=means.metrics,
         )
     if cursor is None:
-        return _answer(Page(entries=[], cursor=means.feed.position))
+        return _page_answer(Page(entries=[], cursor=means.feed.position))
     seconds = min(wait, means.wait_limit_seconds)
-    return _answer(await _find_page(request, means, after=cursor, selection=selection, limit=limit, seconds=seconds))
+    return _page_answer(await _find_page(request, means, after=cursor, selection=selection, limit=limit, seconds=seconds))
+
+
+@router.post(
+    "/tickets",
+    status_code=201,
+    operation_id="makeTicket",
+    response_model=TicketDocument,
+    dependencies=[requires(Scope.FETCH_READ)],
+)
+async def make_ticket(means: UseMeans, principal: UsePrincipal) -> Response:
+    """A ticket for browsers, whose `EventSource` cannot send a key: it opens the tenant's events, and nothing else.
+
+    Good for any number of connections until it expires; one that is open by then goes on.
+    """
+    ticket = await means.tickets.make(principal, now=means.clock())
+    url = f"{FEED_PATH}?{urlencode({PARAMETER: ticket.secret})}"
+    document = TicketDocument(ticket=ticket.secret, url=url, expires_at=ticket.expires_at)
+    return answer(document, status=201, headers={"Cache-Control": "no-store"})
 
 
 async def _find_page(
@@ -112,7 +142,7 @@ async def _find_page(
     return page
 
 
-def _answer(page: Page) -> Response:
+def _page_answer(page: Page) -> Response:
     """The page as JSON; its events are sent as they were written."""
     gap = f'"{page.gap}"' if page.gap else "null"
     items = b",".join(entry.event for entry in page.entries)
