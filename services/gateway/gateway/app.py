@@ -43,7 +43,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     for router in (fetches.router, contents.router, hosts.router, dead_letters.router, health.router, problems.router):
         app.include_router(router)
     install_problems(app)
-    app.add_middleware(Idempotency, records=means.idempotency, answer_limit_bytes=settings.idempotency_answer_limit_bytes)
+    app.add_middleware(Idempotency, records=means.idempotency)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost

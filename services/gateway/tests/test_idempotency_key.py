@@ -84,6 +84,7 @@ def test_a_reserved_time_is_kept_exactly() -> None:
 def test_an_answer_is_packed_whole() -> None:
     answer = Answer(status=201, headers=((b"x-name", "ü".encode("latin-1")), (b"x-name", b"2")), body=b"line\nline\0\xff")
     assert Answer.unpacked(answer.packed()) == answer
+    assert Answer.of(answer.replay()).headers == (*answer.headers, (b"idempotency-replayed", b"true"))
     assert json.loads(answer.packed().partition(b"\n")[0])[0] == 201
 
 
