@@ -23,6 +23,7 @@ from test_idempotent_submit import KEYED, assert_replay
 
 SECRET = "ftch_live_a-secret-that-is-shown-once"
 REDRIVE = "/v1/dead-letters/7/redrive"
+WAIT_SECONDS = 10
 Route = Callable[[Request], Awaitable[Response]]
 
 
@@ -73,6 +74,30 @@ async def test_one_of_many_at_once_works_and_the_others_are_told(
         assert_problem(answer, 409, "idempotency-key-in-flight")
         assert int(answer.headers["retry-after"]) >= 1
     assert _redrives(gateway) == 1
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_half_a_body_takes_no_key(
+    client: httpx2.AsyncClient, gateway: Any, letter: DeadLetterView, events: Redis, is_chunked: bool
+) -> None:
+    """What broke off on its way is not the request that its key stands for."""
+    address = httpx2.URL(gateway.url)
+    framing = "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n" if is_chunked else "Content-Length: 2\r\n\r\n{"
+    fields = "".join(f"{name}: {value}\r\n" for name, value in KEYED.items())
+    _, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(f"POST {REDRIVE} HTTP/1.1\r\nHost: g\r\n{fields}{framing}".encode())
+    await writer.drain()
+    writer.close()
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await _in_progress(gateway):
+            await asyncio.sleep(0.02)
+    assert not await events.keys(f"{RECORD_PREFIX}*")
+    assert (await client.post(REDRIVE, content=b"{}", headers=KEYED)).status_code == 200
+
+
+async def _in_progress(gateway: Any) -> bool:
+    async with httpx2.AsyncClient(base_url=gateway.metrics_url) as operator:
+        return "fetchwork_http_requests_in_progress 0.0" not in (await operator.get("/metrics")).text
 
 
 class _Counted:
