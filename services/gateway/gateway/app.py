@@ -62,7 +62,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = create_api()
     app.state.means = means
-    app.add_middleware(Idempotency, records=means.idempotency, answer_limit_bytes=settings.idempotency_answer_limit_bytes)
+    app.add_middleware(Idempotency, records=means.idempotency)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value(), tickets=means.tickets)

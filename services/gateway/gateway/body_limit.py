@@ -1,5 +1,6 @@
 """Bound request bodies by the bytes that really arrive, whatever Content-Length says."""
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import ProblemType, problem_response
@@ -20,7 +21,10 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
-        body = await self._read(receive)
+        try:
+            body = await self._read(receive)
+        except ClientDisconnect:
+            return  # half of a body is no request, and nobody hears an answer
         if body is None:
             detail = f"The body may have {self._limit_bytes} bytes at most."
             response = problem_response(
@@ -31,15 +35,17 @@ class BodyLimit:
         await self._app(scope, replay_body(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The whole body, or None when it is over the limit."""
+        """The whole body, or None when it is over the limit. Raises ClientDisconnect when it breaks off."""
         body, received_bytes = bytearray(), 0
         while received_bytes <= DISCARD_LIMIT_BYTES:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
             chunk = message.get("body", b"")
             received_bytes += len(chunk)
             if received_bytes <= self._limit_bytes:
                 body += chunk
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            if not message.get("more_body", False):
                 break
         return bytes(body) if received_bytes <= self._limit_bytes else None
 

@@ -12,7 +12,7 @@ from starlette.types import Scope as AsgiScope
 
 from gateway.body_limit import replay_body
 from gateway.errors import GatewayError
-from gateway.idempotency_key import HEADER, REPLAYED, Fingerprint, KeyedRequest, bearer_of, read_key, record_name
+from gateway.idempotency_key import HEADER, Fingerprint, KeyedRequest, bearer_of, read_key, record_name
 from gateway.idempotency_records import Answer, Conflict, Fresh, IdempotencyRecords, Replay
 from gateway.principal import Principal
 from gateway.problems import REGISTRY, Problem, ProblemType, gateway_error_response, problem_answer, problem_response
@@ -29,10 +29,9 @@ class Idempotency:
     Leaves in the request's state what it is known by (`idempotency`) and, where it claims itself, what is `reserved`.
     """
 
-    def __init__(self, app: ASGIApp, *, records: IdempotencyRecords, answer_limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, records: IdempotencyRecords) -> None:
         self._app = app
         self._records = records
-        self._answer_limit_bytes = answer_limit_bytes
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answer the request, or replay its answer, or refuse its key: 400, 409 or 422."""
@@ -71,14 +70,14 @@ class Idempotency:
         if isinstance(found, Conflict):
             await problem_answer(Problem.of_key(found.verdict), instance=scope["path"])(scope, receive, send)
         elif isinstance(found, Replay):
-            await _replay(found.answer, send)
+            await found.answer.replay()(scope, receive, send)
         else:
             await self._answer(found, scope, receive, send)
 
     async def _answer(self, claim: Fresh, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Run the application, and keep its answer before it is sent. When it raises, the next try may take over at once."""
         scope["state"]["reserved"] = claim.reserved
-        held = _HeldAnswer(send, limit_bytes=self._answer_limit_bytes)
+        held = _HeldAnswer(send, limit_bytes=self._records.answer_limit_bytes)
         try:
             await self._app(scope, receive, held.send)
         except Exception:
@@ -91,7 +90,7 @@ class Idempotency:
 
     async def _keep(self, claim: Fresh, held: "_HeldAnswer") -> None:
         status = held.status
-        if held.answer is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             await self._records.release(claim)
         elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST or held.asks_to_come_back:
             await self._records.forget(claim)
@@ -100,7 +99,7 @@ class Idempotency:
 
 
 class _HeldAnswer:
-    """An answer held back until it is let go, as long as it has no more than `limit_bytes`."""
+    """An answer held back until it is let go, or has more than `limit_bytes`; what comes after those is sent as it comes."""
 
     def __init__(self, send: Send, *, limit_bytes: int) -> None:
         self._send = send
@@ -114,13 +113,16 @@ class _HeldAnswer:
         """Take one message of the answer."""
         if message["type"] == "http.response.start":
             self._start = message
+        if not self._is_held:
+            await self._send(message)
+            return
         self._messages.append(message)
         self._body += message.get("body", b"")
-        if not self._is_held or len(self._body) > self._limit_bytes:
+        if len(self._body) > self._limit_bytes:
             await self.let_go()
 
     async def let_go(self) -> None:
-        """Send what was held back; what comes later is sent as it comes."""
+        """Send what is held back, and hold nothing any more."""
         self._is_held = False
         messages, self._messages = self._messages, []
         for message in messages:
@@ -137,10 +139,8 @@ class _HeldAnswer:
         return self.status >= HTTPStatus.BAD_REQUEST and any(name == b"retry-after" for name, _ in self._start["headers"])
 
     @property
-    def answer(self) -> Answer | None:
-        """All of it; None when it became too large to be held."""
-        if not self._is_held:
-            return None
+    def answer(self) -> Answer:
+        """All that was held: the whole answer, or more of it than the limit."""
         return Answer(status=self.status, headers=tuple(self._start["headers"]), body=bytes(self._body))
 
 
@@ -158,8 +158,3 @@ def _fingerprint(scope: AsgiScope, body: bytes) -> bytes:
     fingerprint = Fingerprint(scope)
     fingerprint.update(body)
     return fingerprint.digest()
-
-
-async def _replay(answer: Answer, send: Send) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, REPLAYED]})
-    await send({"type": "http.response.body", "body": answer.body})

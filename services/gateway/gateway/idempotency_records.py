@@ -16,9 +16,10 @@ from common.clock import Clock
 from common.ids import new_fetch_id
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from starlette.responses import Response
 
 from gateway.errors import EventsUnavailable, RecordsFull
-from gateway.idempotency_key import RECORD_PREFIX, KeyedRequest, Reserved
+from gateway.idempotency_key import RECORD_PREFIX, REPLAYED, KeyedRequest, Reserved
 from gateway.metrics import AnswerKept, GatewayMetrics, KeyVerdict
 from gateway.record_limits import RecordLimits
 from gateway.scripts import load_script
@@ -34,6 +35,17 @@ class Answer:
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+
+    @classmethod
+    def of(cls, response: Response) -> "Answer":
+        """That of a response whose body is in memory."""
+        return cls(status=response.status_code, headers=tuple(response.raw_headers), body=bytes(response.body))
+
+    def replay(self) -> Response:
+        """The same answer, marked as one that was given before."""
+        response = Response(self.body, status_code=self.status)
+        response.raw_headers = [*self.headers, REPLAYED]
+        return response
 
     def packed(self) -> bytes:
         """One text: a line of JSON, then the body."""
@@ -85,6 +97,11 @@ class IdempotencyRecords:
         self._timeout_seconds = timeout_seconds
         self._claim = load_script(redis, "idempotency_claim")
         self._change = load_script(redis, "idempotency_change")
+
+    @property
+    def answer_limit_bytes(self) -> int:
+        """The largest answer that is kept."""
+        return self._limits.answer_bytes
 
     async def claim(self, request: KeyedRequest) -> Fresh | Replay | Conflict:
         """Begin to work on a request, unless another try does, or did. Raises RecordsFull too.

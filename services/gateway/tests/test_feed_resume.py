@@ -12,7 +12,7 @@ from common.streams.names import FEED_STREAM
 from feed_words import begin, stream, take, tell_many
 from fetchwork_local.ports import free_port
 from fetchwork_local.servers import embedded_redis
-from gateway_process import serving
+from gateway_lives import serving
 from redis.asyncio import Redis
 
 EVENTS = 10_000

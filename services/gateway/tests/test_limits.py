@@ -5,8 +5,10 @@ from typing import Any
 import httpx2
 import pytest
 from common.streams.names import INGESTING_HASH
+from gateway.errors import QuotaExceeded
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
+from gateway.problems import gateway_error_response
 from gateway.settings import GatewaySettings
 from gateway_words import KEY, assert_problem
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,6 +31,7 @@ async def test_the_limits_in_force_are_shown(gateway: Any) -> None:
     metrics = await _metrics(gateway)
     assert metrics["fetchwork_limit", "ingesting_fetches"] == 50
     assert metrics["fetchwork_limit", "requests"] == 500
+    assert metrics["fetchwork_limit", "idempotency_records"] == 1_000_000
     assert metrics["fetchwork_limit", "connections"] == 10_000
 
 
@@ -61,6 +64,12 @@ async def test_requests_over_the_limit_close_their_gate() -> None:
         assert metrics.registry.get_sample_value("fetchwork_gate_refusals_total", {"gate": "requests"}) == refusals
 
 
+def test_a_quota_is_the_callers_and_says_when_to_come_back() -> None:
+    answer = gateway_error_response(QuotaExceeded("queued_fetches", 5), instance="/v1/fetches")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+    assert b"/problems/quota-exceeded" in answer.body and b"queued_fetches" in answer.body
+
+
 async def test_new_routes_are_measured_by_their_template(client: httpx2.AsyncClient, gateway: Any) -> None:
     await client.get("/v1/hosts/secret-host.test")
     await client.patch("/v1/hosts/secret-host.test", json={"state": "open"})
@@ -75,7 +84,9 @@ async def test_new_routes_are_measured_by_their_template(client: httpx2.AsyncCli
 @pytest.mark.parametrize(
     ("given", "words"),
     [({}, []), ({"requests_limit": 10_001}, ["CONNECTIONS_LIMIT"]), ({"connections_limit": 500}, []),
-     ({"connections_limit": 499, "store_url": ""}, ["STORE_URL", "WORK_REQUESTS_LIMIT", "FEED_CLIENTS", "WAITS_LIMIT"])],
+     ({"connections_limit": 499, "store_url": ""}, ["STORE_URL", "WORK_REQUESTS_LIMIT", "FEED_CLIENTS", "WAITS_LIMIT"]),
+     ({"idempotency_lease_seconds": 7}, ["LEASE_SECONDS"]), ({"idempotency_lease_seconds": 8}, []),
+     ({"idempotency_lease_seconds": 600}, ["LEASE_SECONDS"]), ({"idempotency_retention_seconds": 599}, ["SHORT_RETENTION"])],
 )
 def test_limits_that_contradict_each_other_are_named(given: dict[str, Any], words: list[str]) -> None:
     faults = GatewaySettings.model_validate(ENOUGH | given).faults()
