@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from common.contracts.keys import KeyLimits
@@ -11,6 +11,7 @@ from gateway.principal import Principal
 from gateway.quotas import PREFIX, WINDOW_SECONDS, Quotas, Window, noting_charges
 from quota_words import pass_time
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
 
 
 @pytest.fixture
@@ -152,3 +153,18 @@ async def test_a_redis_that_does_not_count_is_said_to_be_away_in_time(
     finally:
         await events.config_set("maxmemory", 0)
     await quotas.charge_request(_key(requests=5))
+
+
+async def test_the_rights_of_the_gateways_user_suffice(
+    events: Redis, events_as: Callable[[str], Awaitable[Redis]]
+) -> None:
+    mine = await events_as("gateway")
+    quotas = Quotas(mine, timeout_seconds=5)
+    await events.script_flush()
+    key = _key(fetches=10)
+    for seconds in (0, 61, 61):  # a first minute, one that becomes the minute before, and one that pushes it out
+        await pass_time(events, seconds)
+        await _charge(quotas, key, 3)
+    for command in (["SET", f"{PREFIX}x", "1"], ["DEL", f"{PREFIX}:x"], ["SET", "fetchwork:v1:key-finished", "1"]):
+        with pytest.raises(NoPermissionError):
+            await mine.execute_command(*command)

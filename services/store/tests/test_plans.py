@@ -59,8 +59,9 @@ HOT = [
     "audit_insert",
     "contents_insert",
     "contents_of_fetch",
+    "key_totals",
 ]
-TABLES = "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters"
+TABLES = "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters|api_keys|key_counts"
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
     ("hosts_open", "hosts_to_look_at"),
@@ -91,6 +92,8 @@ INDEXED = [
     ("followers_promote", "fetch_queue_followers_due"),
     ("finished_leaders_insert", "fetch_queue_followers"),
     ("finished_leaders_delete", "fetch_queue_followers"),
+    ("key_totals", "api_keys_queue_limited"),
+    ("key_totals", "key_counts_pkey"),
 ]
 
 FILL = f"""
