@@ -135,7 +135,7 @@ def test_what_is_left_and_for_how_long_no_more(window: Window, remaining: int, s
 @pytest.mark.parametrize(
     "stop",
     [
-        lambda events: events.execute_command("CLIENT", "PAUSE", 300, "ALL"),
+        lambda events: events.execute_command("CLIENT", "PAUSE", 5000, "WRITE"),
         lambda events: events.config_set("maxmemory", 1),
     ],
 )
@@ -149,8 +149,9 @@ async def test_a_redis_that_does_not_count_is_said_to_be_away_in_time(
     try:
         with pytest.raises(EventsUnavailable):
             await quotas.charge_request(_key(requests=5))
-        assert asyncio.get_running_loop().time() - started < 0.3
+        assert asyncio.get_running_loop().time() - started < 2
     finally:
+        await events.execute_command("CLIENT", "UNPAUSE")
         await events.config_set("maxmemory", 0)
     await quotas.charge_request(_key(requests=5))
 

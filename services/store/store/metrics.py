@@ -72,11 +72,6 @@ class StoreMetrics:
         )
         self._add_reuse_and_robots(registry)
         self._add_hosts(registry)
-        self.key_totals_raised = Counter(
-            "fetchwork_key_totals_raised_total",
-            "Accepted totals of keys that the events Redis had lost, or never had.",
-            registry=registry,
-        )
         self._add_limits(registry)
         self._start_at_zero()
 
@@ -120,6 +115,11 @@ class StoreMetrics:
             "fetchwork_limit",
             "What each link of the chain takes in at most before it waits for the next.",
             ["link"],
+            registry=registry,
+        )
+        self.key_totals_raised = Counter(
+            "fetchwork_key_totals_raised_total",
+            "Accepted totals of keys that the events Redis had lost, or never had.",
             registry=registry,
         )
 
