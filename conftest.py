@@ -3,12 +3,15 @@
 Leaves nothing behind: name a folder with --basetemp to keep what the tests wrote.
 """
 
+import hashlib
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from common.streams.connection import connect_redis
@@ -53,6 +56,26 @@ async def events(events_url: str) -> AsyncIterator[Redis]:
     """A client of an empty events Redis."""
     async for client in _empty(events_url):
         yield client
+
+
+@pytest.fixture
+async def events_as(events: Redis, events_url: str, repository: Path) -> AsyncIterator[Callable[[str], Awaitable[Redis]]]:
+    """Clients of the events Redis with the rights that a service has in containers, and no others."""
+    lines = (repository / "deploy/redis/events.acl").read_text(encoding="utf-8").splitlines()
+    rights = {line.split()[1]: line.split()[2:] for line in lines if line.startswith("user ")}
+    async with AsyncExitStack() as stack:
+
+        async def client_of(service: str) -> Redis:
+            digest = hashlib.sha256(service.encode()).hexdigest()
+            words = [word.replace(f"@events_{service}@", digest) for word in rights[service]]
+            await events.execute_command("ACL", "SETUSER", service, *words)
+            stack.push_async_callback(events.execute_command, "ACL", "DELUSER", service)
+            place = urlsplit(events_url)
+            client = connect_redis(f"redis://{service}:{service}@{place.hostname}:{place.port}{place.path}")
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield client_of
 
 
 @pytest.fixture

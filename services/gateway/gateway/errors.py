@@ -40,11 +40,11 @@ class RecordsFull(EventsUnavailable):
 class QuotaExceeded(GatewayError):
     """The key has used up one of its limits. `retry_after_seconds` is when what was asked for fits again, at the earliest."""
 
-    def __init__(self, limit: Limit, detail: str, retry_after_seconds: int) -> None:
-        super().__init__(limit, detail, retry_after_seconds)
+    def __init__(self, limit: Limit, retry_after_seconds: int, detail: str) -> None:
+        super().__init__(limit, retry_after_seconds, detail)
         self.limit = limit
-        self.detail = detail
         self.retry_after_seconds = retry_after_seconds
+        self.detail = detail
 
 
 class FeedUnavailable(GatewayError):

@@ -81,7 +81,7 @@ class Quotas:
         obstacle = await self._charge(principal, Limit.REQUESTS, quota, cost=1)
         if obstacle:
             detail = f"This key may send {quota} requests a minute."
-            raise QuotaExceeded(Limit.REQUESTS, detail, obstacle.seconds_to_wait(1))
+            raise QuotaExceeded(Limit.REQUESTS, obstacle.seconds_to_wait(1), detail)
 
     async def charge_fetches(self, principal: Principal, count: int) -> None:
         """Count fetches, all of them or none. Raises QuotaExceeded, and EventsUnavailable when nobody can count.
@@ -94,7 +94,7 @@ class Quotas:
         obstacle = await self._charge(principal, Limit.FETCHES, quota, cost=count)
         if obstacle:
             detail = f"This key may submit {quota} fetches a minute: {obstacle.remaining} now, and these are {count}."
-            raise QuotaExceeded(Limit.FETCHES, detail, obstacle.seconds_to_wait(count))
+            raise QuotaExceeded(Limit.FETCHES, obstacle.seconds_to_wait(count), detail)
 
     async def _charge(self, principal: Principal, limit: Limit, quota: int, *, cost: int) -> Window | None:
         """None when the cost was charged, else what stands in its way."""

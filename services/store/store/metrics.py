@@ -117,6 +117,11 @@ class StoreMetrics:
             ["link"],
             registry=registry,
         )
+        self.key_totals_raised = Counter(
+            "fetchwork_key_totals_raised_total",
+            "Accepted totals of keys that the events Redis had lost, or never had.",
+            registry=registry,
+        )
 
     def show_limits(self, limits: Mapping[str, int], *, rounds: float) -> None:
         """Show the limits in force; how many trains may be out follows the slots that workers announce."""

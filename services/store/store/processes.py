@@ -32,6 +32,7 @@ from store.maintenance.expirer import Expirer
 from store.maintenance.follower_finisher import FollowerFinisher
 from store.maintenance.follower_promoter import FollowerPromoter
 from store.maintenance.host_keeper import HostKeeper
+from store.maintenance.quota_keeper import QuotaKeeper
 from store.maintenance.refuser import Refuser
 from store.maintenance.robots_pruner import RobotsPruner
 from store.maintenance.stream_trimmer import StreamTrimmer
@@ -229,6 +230,7 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
         FollowerFinisher(pool=parts.pool, source=parts.source, metrics=parts.metrics),
         FollowerPromoter(pool=parts.pool),
         HostKeeper(pool=parts.pool, retention_seconds=settings.host_retention_seconds, metrics=parts.metrics),
+        QuotaKeeper(pool=parts.pool, redis=parts.events, metrics=parts.metrics),
         RobotsPruner(
             pool=parts.pool,
             retention_seconds=settings.robots_retention_seconds,

@@ -69,10 +69,11 @@ HOT = [
     "fetches_page_without_response",
     "batches_keep",
     "batches_read",
+    "key_totals",
 ]
 TABLES = (
     "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters|fetch_labels|batches|"
-    "batch_counts|key_counts"
+    "batch_counts|key_counts|api_keys"
 )
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
@@ -112,6 +113,8 @@ INDEXED = [
     ("fetches_page_queued", "fetches_pending"),
     ("fetches_page_without_response", "fetches_without_response"),
     ("batches_read", "fetch_queue_slots"),
+    ("key_totals", "api_keys_queue_limited"),
+    ("key_totals", "key_counts_pkey"),
 ]
 
 FILL = f"""

@@ -313,6 +313,7 @@ CREATE TABLE api_keys (
 
 CREATE UNIQUE INDEX api_keys_changed ON api_keys (revision);
 CREATE INDEX api_keys_of_tenant ON api_keys (tenant, id);
+CREATE INDEX api_keys_queue_limited ON api_keys (id) WHERE queued_fetches IS NOT NULL;
 
 -- What origins say about robots, shared by all fetchers (RFC 9309); pruned some time after it expired.
 CREATE TABLE robots_files (

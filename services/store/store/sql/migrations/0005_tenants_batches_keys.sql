@@ -84,6 +84,7 @@ CREATE TABLE api_keys (
 
 CREATE UNIQUE INDEX api_keys_changed ON api_keys (revision);
 CREATE INDEX api_keys_of_tenant ON api_keys (tenant, id);
+CREATE INDEX api_keys_queue_limited ON api_keys (id) WHERE queued_fetches IS NOT NULL;
 
 ALTER TABLE outbox ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 

@@ -1,0 +1,116 @@
+"""What gateways know of each key's fetches follows the ledger: late at most, and never too low."""
+
+from collections.abc import Awaitable, Callable
+
+from common.streams.names import KEY_ACCEPTED_HASH, KEY_FINISHED_HASH
+from redis.asyncio import Redis
+from store.database import Pool, fetch_rows
+from store.maintenance.quota_keeper import KEYS_AT_ONCE, REST_SECONDS, QuotaKeeper
+from store.metrics import StoreMetrics
+
+INSERT_KEY = """
+INSERT INTO api_keys (id, tenant, name, scopes, digest, queued_fetches, created_at, created_by)
+SELECT 'key' || lpad(n::text, 9, '0'), 'default', 'n', '{fetch:write}', sha256(n::text::bytea), $3::integer, now(), 'test'
+FROM generate_series($1::integer, $2::integer) AS n
+"""
+COUNT = """
+INSERT INTO key_counts AS counts (key_id, shard, name, fetches)
+VALUES ($1, $2::integer, $3, $4::bigint)
+ON CONFLICT (key_id, shard, name) DO UPDATE SET fetches = counts.fetches + excluded.fetches
+"""
+
+
+def _id(number: int) -> str:
+    return f"key{number:09}"
+
+
+async def _count(pool: Pool, number: int, name: str, fetches: int, *, shard: int = 0) -> None:
+    await fetch_rows(pool, COUNT, _id(number), shard, name, fetches)
+
+
+async def _totals(events: Redis) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    return await events.hgetall(KEY_ACCEPTED_HASH), await events.hgetall(KEY_FINISHED_HASH)
+
+
+def _keeper(pool: Pool, events: Redis, metrics: StoreMetrics | None = None) -> QuotaKeeper:
+    return QuotaKeeper(pool=pool, redis=events, metrics=metrics or StoreMetrics())
+
+
+async def test_totals_of_all_shards_follow_the_ledger(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 2, 10)
+    for shard in (0, 7):
+        await _count(pool, 1, "accepted", 4, shard=shard)
+        await _count(pool, 1, "finished", 1, shard=shard)
+    keeper, one, two = _keeper(pool, events), _id(1).encode(), _id(2).encode()
+    assert await keeper.run_once() == REST_SECONDS
+    assert await _totals(events) == ({one: b"8"}, {one: b"2", two: b"0"})
+    await _count(pool, 1, "finished", 3, shard=9)
+    await _count(pool, 2, "accepted", 2)
+    await keeper.run_once()
+    assert await _totals(events) == ({one: b"8", two: b"2"}, {one: b"5", two: b"0"})
+
+
+async def test_what_gateways_accepted_since_is_never_taken_back(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 1, 10)
+    await _count(pool, 1, "accepted", 4)
+    await events.hset(KEY_ACCEPTED_HASH, _id(1), 6)
+    metrics = StoreMetrics()
+    await _keeper(pool, events, metrics).run_once()
+    assert await events.hget(KEY_ACCEPTED_HASH, _id(1)) == b"6"
+    assert metrics.registry.get_sample_value("fetchwork_key_totals_raised_total") == 0
+
+
+async def test_a_wiped_redis_has_the_totals_back_after_one_round(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 1, 10)
+    await _count(pool, 1, "accepted", 4)
+    await _count(pool, 1, "finished", 3)
+    metrics = StoreMetrics()
+    keeper = _keeper(pool, events, metrics)
+    await keeper.run_once()
+    before = await _totals(events)
+    await events.flushall()
+    await events.hincrby(KEY_ACCEPTED_HASH, _id(1), 1)  # what was accepted in between
+    await keeper.run_once()
+    assert await _totals(events) == before
+    assert metrics.registry.get_sample_value("fetchwork_key_totals_raised_total") == 2
+
+
+async def test_keys_without_the_limit_are_left_alone(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 1, None)
+    await _count(pool, 1, "accepted", 4)
+    await _keeper(pool, events).run_once()
+    assert await _totals(events) == ({}, {})
+
+
+async def test_a_round_is_made_of_bounded_passes(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, KEYS_AT_ONCE + 1, 10)
+    for number in (1, KEYS_AT_ONCE + 1):
+        await _count(pool, number, "accepted", number)
+    keeper = _keeper(pool, events)
+    assert await keeper.run_once() == 0
+    assert await events.hkeys(KEY_ACCEPTED_HASH) == [_id(1).encode()]
+    assert await keeper.run_once() == REST_SECONDS
+    assert await events.hget(KEY_ACCEPTED_HASH, _id(KEYS_AT_ONCE + 1)) == str(KEYS_AT_ONCE + 1).encode()
+    await _count(pool, 1, "accepted", 1)
+    await keeper.run_once()
+    assert await events.hget(KEY_ACCEPTED_HASH, _id(1)) == b"2"
+
+
+async def test_what_did_not_change_is_not_written(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 3, 10)
+    await _count(pool, 1, "accepted", 4)
+    keeper = _keeper(pool, events)
+    await keeper.run_once()
+    written = (await events.info("persistence"))["aof_current_size"]
+    await keeper.run_once()
+    assert (await events.info("persistence"))["aof_current_size"] == written
+
+
+async def test_the_rights_of_the_stores_user_suffice(
+    pool: Pool, events: Redis, events_as: Callable[[str], Awaitable[Redis]]
+) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 1, 10)
+    await _count(pool, 1, "accepted", 4)
+    await events.script_flush()
+    await _keeper(pool, await events_as("store")).run_once()
+    assert await _totals(events) == ({_id(1).encode(): b"4"}, {_id(1).encode(): b"0"})
