@@ -7,9 +7,10 @@ PACKAGES := libs services deploy
 MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
 	'^kind: (Kustomization|Component|ScaledObject|PodMonitor)$$' deploy/kubernetes --include='*.yaml')
 # Named after the folder, so that a moved checkout sets itself up again.
+SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
-.PHONY: help setup up down test lint style types workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
+.PHONY: help setup up down test lint style types openapi workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
 	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-backlog bench-frontier bench-guard mutants clean
 
 help: ## List the verbs
@@ -31,7 +32,7 @@ down: setup ## Stop what `up` left running
 test: setup ## Run every test, on real Postgres, Redis and Celery
 	$(BIN)/python -m pytest
 
-lint: style types workflows dockerfiles kubernetes ## Check everything below that can be read without running it
+lint: style types openapi workflows dockerfiles kubernetes ## Check everything below that can be read without running it
 
 style: setup ## Check style, imports and generated files
 	$(BIN)/flake8 $(PACKAGES) tests docs conftest.py
@@ -40,6 +41,17 @@ style: setup ## Check style, imports and generated files
 
 types: setup ## Check types
 	$(BIN)/mypy
+
+openapi: ## Check the OpenAPI document with Spectral, where npm is
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory $(SPECTRAL) \
+		&& $(SPECTRAL) lint --ruleset deploy/openapi/.spectral.yaml --fail-severity hint services/gateway/openapi.json; \
+	else echo "Skipped: there is no npm here, so Spectral has not read services/gateway/openapi.json."; fi
+
+$(SPECTRAL): deploy/openapi/package-lock.json
+	@echo "Installing what deploy/openapi/package-lock.json pins"
+	@npm ci --prefix deploy/openapi --silent
+	@touch $@
 
 workflows: setup ## Check workflows and every YAML file
 	$(BIN)/yamllint --strict .github deploy docker-compose.yml .pre-commit-config.yaml .hadolint.yaml .yamllint.yaml
@@ -124,5 +136,5 @@ lock: setup ## Resolve requirements/*.in again
 	@requirements/lock.sh
 
 clean: ## Remove caches and build leftovers; .venv and data stay
-	rm -rf .mypy_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
+	rm -rf .mypy_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist deploy/openapi/node_modules
 	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +

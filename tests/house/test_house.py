@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check: openings, sizes, names, generated files, locks."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -70,6 +71,13 @@ def test_locks_carry_hashes_and_no_addresses(repository: Path) -> None:
         assert not REGISTRY_ADDRESS.search(text), lock
         pins = re.findall(r"^[a-z0-9._-]+(?:\[[a-z,]+\])?==\S+", text, re.MULTILINE)
         assert pins and text.count("--hash=sha256:") >= len(pins), lock
+
+
+def test_the_lock_of_npm_carries_hashes_and_no_addresses(repository: Path) -> None:
+    packages = json.loads((repository / "deploy/openapi/package-lock.json").read_text(encoding="utf-8"))["packages"]
+    installed = {name: package for name, package in packages.items() if name}
+    assert len(installed) > 100
+    assert [name for name, package in installed.items() if "resolved" in package or "integrity" not in package] == []
 
 
 def test_nothing_names_a_place_on_one_machine(repository: Path) -> None:

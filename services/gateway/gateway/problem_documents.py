@@ -67,7 +67,7 @@ class ProblemTypeDocument(BaseModel):
     status: int
     remedy: str = Field(description="What to do about such a problem.")
     retryable: bool = Field(description="Whether the same request may succeed later.")
-    example: dict[str, JsonValue] = Field(description="A problem of this type.")
+    examples: list[dict[str, JsonValue]] = Field(description="Problems of this type.")
 
     @classmethod
     def of(cls, type: ProblemType) -> Self:
@@ -79,7 +79,7 @@ class ProblemTypeDocument(BaseModel):
             status=kind.status,
             remedy=kind.remedy,
             retryable=kind.retry_after_seconds is not None,
-            example=example_of(type),
+            examples=[example_of(type)],
         )
 
 

@@ -146,6 +146,9 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     refusal = cast(HTTPException, error)
+    if refusal.status_code == 400:  # the framework's word for a body that it could not even begin to parse
+        detail = "The body cannot be read as JSON: it is not UTF-8, or nested too deeply."
+        return problem_response(ProblemType.MALFORMED_JSON, detail, instance=request.url.path)
     if refusal.status_code == 405:
         detail = f"{request.method} is not supported on this path."
         return problem_response(ProblemType.METHOD_NOT_ALLOWED, detail, instance=request.url.path, headers=refusal.headers)

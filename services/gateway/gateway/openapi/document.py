@@ -41,7 +41,7 @@ def openapi_document(app: FastAPI) -> Members:
         operation["responses"] = _responses(operation)
     used = {tag for operation in operations for tag in operation.get("tags", [])}
     document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items() if name in used]
-    _complete(document["components"], operations)
+    _complete(document.setdefault("components", {}), operations)
     return document
 
 

@@ -1,0 +1,191 @@
+"""What must hold for every operation of the OpenAPI document. Each rule returns what is wrong, in words.
+
+Kept apart from the tests so that each rule can be shown a document that breaks it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Document = dict[str, Any]
+Rule = Callable[[Document], list[str]]
+Operation = tuple[str, dict[str, Any]]
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+PROBLEM_TYPE = "application/problem+json"
+OPEN_TAGS = {"health", "problems"}
+"""What anyone may ask for without a key."""
+DEPENDENCIES = {"events-unavailable", "store-unavailable"}
+UNSAID = {"Successful Response", "Validation Error", ""}
+
+
+def operations(document: Document) -> list[Operation]:
+    """Every operation with its method and path as its name."""
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def resolved(document: Document, given: Any) -> Any:
+    """What a reference leads to; anything else as it is."""
+    while isinstance(given, dict) and "$ref" in given:
+        target: Any = document
+        for part in given["$ref"].removeprefix("#/").split("/"):
+            target = target[part.replace("~1", "/").replace("~0", "~")]
+        given = target
+    return given
+
+
+def operations_have_names(document: Document) -> list[str]:
+    """An id of their own, a summary and a description."""
+    ids = [operation.get("operationId") for _, operation in operations(document)]
+    wrong = [f"{id} is the id of several operations" for id in set(ids) if ids.count(id) > 1]
+    for name, each in operations(document):
+        wrong += [f"{name} has no {member}" for member in ("operationId", "summary", "description") if not each.get(member)]
+    return wrong
+
+
+def operations_have_one_tag(document: Document) -> list[str]:
+    """Exactly one, and the document describes it."""
+    described = {tag["name"] for tag in document["tags"] if tag.get("description")}
+    return [
+        f"{name} has the tags {each.get('tags')}"
+        for name, each in operations(document)
+        if len(each.get("tags", [])) != 1 or not set(each["tags"]) <= described
+    ]
+
+
+def operations_need_a_key_and_a_scope(document: Document) -> list[str]:
+    """All but those that are for anyone."""
+    return [
+        f"{name} needs no key, or no scope"
+        for name, each in operations(document)
+        if not (each.get("security") and each.get("x-scopes")) and OPEN_TAGS.isdisjoint(each.get("tags", []))
+    ]
+
+
+def parameters_are_described(document: Document) -> list[str]:
+    """Each says what it is for."""
+    return [
+        f"{name} does not describe {parameter['name']}"
+        for name, each in operations(document)
+        for parameter in each.get("parameters", [])
+        if not parameter.get("description")
+    ]
+
+
+def bodies_have_examples(document: Document) -> list[str]:
+    """Whatever can be sent is shown, in each media type that is taken."""
+    return [
+        f"{name} has no example of {media_type}"
+        for name, each in operations(document)
+        for media_type, content in each.get("requestBody", {}).get("content", {}).items()
+        if not _has_example(document, content)
+    ]
+
+
+def answers_are_described(document: Document) -> list[str]:
+    """Each answer says when it comes, at least one is no refusal, and JSON has a schema and an example."""
+    wrong = []
+    for name, each in operations(document):
+        good = {status: response for status, response in each["responses"].items() if status < "400"}
+        wrong += [] if good else [f"{name} never succeeds"]
+        wrong += [f"{name} does not describe {status}" for status, response in good.items() if response["description"] in UNSAID]
+        wrong += [
+            f"{name} has no schema or no example of {status} as {media_type}"
+            for status, response in good.items()
+            for media_type, content in response.get("content", {}).items()
+            if media_type.endswith("json") and not (content.get("schema") and _has_example(document, content))
+        ]
+    return wrong
+
+
+def refusals_are_problems(document: Document) -> list[str]:
+    """Each refusal is a problem document, with an example that has its status."""
+    wrong = []
+    for name, status, response in _refusals(document):
+        content = response.get("content", {}).get(PROBLEM_TYPE, {})
+        examples = [resolved(document, example).get("value", {}) for example in content.get("examples", {}).values()]
+        if content.get("schema") != PROBLEM or not examples:
+            wrong.append(f"{name} answers {status} without a problem or its example")
+        wrong += [f"{name} has a wrong example of {status}" for example in examples if str(example.get("status")) != status]
+    return wrong
+
+
+def refusals_are_complete(document: Document) -> list[str]:
+    """Whatever applies to the operation is among its answers."""
+    wrong = []
+    for name, each in operations(document):
+        needed = {"500", "503"}
+        needed |= {"401", "403", "429"} if each.get("security") else set()
+        needed |= {"400", "413", "415", "422"} if "requestBody" in each else set()
+        needed |= {"404"} if any(parameter["in"] == "path" for parameter in each.get("parameters", [])) else set()
+        needed |= {"422"} if any(_is_bounded(parameter) for parameter in each.get("parameters", [])) else set()
+        wrong += [f"{name} does not document {status}" for status in sorted(needed - set(each["responses"]))]
+    return wrong
+
+
+def dependencies_may_be_away(document: Document) -> list[str]:
+    """Whatever needs a key needs the ledger or the events Redis too, and says so."""
+    return [
+        f"{name} does not say which dependency may be away"
+        for name, each in operations(document)
+        if each.get("security") and not DEPENDENCIES & set(_problems(each, "503"))
+    ]
+
+
+def headers_are_documented(document: Document) -> list[str]:
+    """Where to go, when to come back, how to authenticate, and what is left of the quota."""
+    wrong = []
+    for name, each in operations(document):
+        for status, response in each["responses"].items():
+            needed = {"RateLimit", "RateLimit-Policy"} if each.get("security") and status != "401" else set()
+            needed |= {"401": {"WWW-Authenticate"}, "429": {"Retry-After"}, "503": {"Retry-After"}}.get(status, set())
+            needed |= {"201": {"Location"}, "202": {"Location"}}.get(status, set())
+            needed |= {"Link"} if status == "200" and _is_list(document, response) else set()
+            headers = response.get("headers", {})
+            wrong += [f"{name} does not document {header} of {status}" for header in sorted(needed - set(headers))]
+            wrong += [f"{name}: {header} has no description" for header in headers if not _describes(document, headers[header])]
+    return wrong
+
+
+def nothing_is_of_the_framework(document: Document) -> list[str]:
+    """We have problems in place of FastAPI's own error documents."""
+    return [f"{name} is FastAPI's" for name in document["components"]["schemas"] if "ValidationError" in name]
+
+
+RULES: tuple[Rule, ...] = (
+    operations_have_names, operations_have_one_tag, operations_need_a_key_and_a_scope, parameters_are_described,
+    bodies_have_examples, answers_are_described, refusals_are_problems, refusals_are_complete, dependencies_may_be_away,
+    headers_are_documented, nothing_is_of_the_framework,
+)  # fmt: skip
+
+
+def _refusals(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for name, each in operations(document):
+        yield from ((name, status, response) for status, response in each["responses"].items() if status >= "400")
+
+
+def _problems(operation: dict[str, Any], status: str) -> list[str]:
+    content = operation["responses"].get(status, {}).get("content", {})
+    return list(content.get(PROBLEM_TYPE, {}).get("examples", {}))
+
+
+def _is_bounded(parameter: dict[str, Any]) -> bool:
+    """Whether there are values that the parameter does not take."""
+    return parameter["in"] == "query" and parameter["schema"].get("type") in ("integer", "number", "boolean")
+
+
+def _is_list(document: Document, response: dict[str, Any]) -> bool:
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    return "next_cursor" in resolved(document, schema).get("properties", {})
+
+
+def _has_example(document: Document, content: dict[str, Any]) -> bool:
+    schema = resolved(document, content.get("schema", {}))
+    return any(member in content for member in ("example", "examples")) or bool(schema.get("examples"))
+
+
+def _describes(document: Document, header: Any) -> bool:
+    return bool(resolved(document, header).get("description"))
