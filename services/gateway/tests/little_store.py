@@ -3,18 +3,21 @@
 The store's side of that API is held to the same answers in services/store/tests/.
 """
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import zstandard
 from aiohttp import web
 from common.clock import utc_now
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
-from common.contracts.views import FetchView
+from common.contracts.views import FetchView, ResponseView
+from common.ids import new_fetch_id
 from pydantic import BaseModel
 
 TOKEN = "a-token-of-services"
@@ -52,6 +55,23 @@ class LittleStore:
     def clear(self) -> None:
         """Forget everything, and answer again."""
         self.__dict__.update(LittleStore().__dict__)
+
+    def keep(
+        self, body: bytes | None, *, url: str = "http://a.test/", status: FetchStatus = FetchStatus.SUCCEEDED, **members: Any
+    ) -> UUID:
+        """A fetch with this body, or with none, and with other members of its view; its id."""
+        fetch_id = members.pop("id", None) or new_fetch_id()
+        facts = {"size_bytes": len(body), "digest": f"sha256:{hashlib.sha256(body).hexdigest()}"} if body else {}
+        if status is FetchStatus.SUCCEEDED:
+            members = {"response": ResponseView(status=200, final_url=url, **facts)} | members
+        finished_at = utc_now() if status.is_terminal else None
+        view = FetchView(id=fetch_id, url=url, status=status, created_at=utc_now(), finished_at=finished_at, **members)
+        self.views[fetch_id] = view.model_dump_json()
+        headers = {"x-fetch-status": status.value}  # lower case, as the real store sends them
+        if body:
+            headers |= {"x-content-digest": str(facts["digest"]), "x-content-size-bytes": str(len(body))}
+        self.contents[fetch_id] = (headers, zstandard.compress(body) if body else None)
+        return fetch_id
 
     def application(self) -> web.Application:
         """The routes of the internal API, behind the token."""
