@@ -21,7 +21,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
 from gateway.problems import install_problems
 from gateway.publish import Publisher
-from gateway.routes import contents, dead_letters, fetches, health, hosts, problems
+from gateway.routes import contents, dead_letters, fetch_lists, fetches, health, hosts, problems, retries
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 
@@ -38,8 +38,8 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
     app.state.means = means
-    for router in (fetches.router, contents.router, hosts.router, dead_letters.router, health.router, problems.router):
-        app.include_router(router)
+    for part in (fetches, fetch_lists, retries, contents, hosts, dead_letters, health, problems):
+        app.include_router(part.router)
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())

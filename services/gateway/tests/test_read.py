@@ -12,7 +12,8 @@ async def test_a_known_fetch_is_shown_with_links(client: httpx2.AsyncClient, gat
     fetch_id = gateway.store.keep(b"x")
     document = (await client.get(f"/v1/fetches/{fetch_id}")).json()
     assert document["status"] == "succeeded"
-    assert document["links"] == {"self": f"/v1/fetches/{fetch_id}", "content": f"/v1/fetches/{fetch_id}/content"}
+    path = f"/v1/fetches/{fetch_id}"
+    assert document["links"] == {"self": path, "content": f"{path}/content", "retry": f"{path}/retry", "batch": None}
 
 
 async def test_what_is_not_there_is_explained(client: httpx2.AsyncClient, gateway: Any) -> None:

@@ -45,7 +45,7 @@ async def submit_fetch(submission: FetchSubmission, means: UseMeans, principal: 
     )
     await promise([fetch], means)
     headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"}
-    return answer(FetchDocument.of(_queued(fetch)), status=202, headers=headers)
+    return answer(FetchDocument.of(queued_view(fetch)), status=202, headers=headers)
 
 
 @router.get("/{fetch_id}", operation_id="getFetch", response_model=FetchDocument, dependencies=[requires(Scope.FETCH_READ)])
@@ -87,12 +87,12 @@ async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> Fetc
         promised = await means.publisher.find(fetch_id, tenant=principal.tenant)
         if promised is None:
             raise
-        return _queued(promised)
+        return queued_view(promised)
     if view is not None:
         return view
     promised = await means.publisher.find(fetch_id, tenant=principal.tenant)
     if promised is not None:
-        return _queued(promised)
+        return queued_view(promised)
     view = await means.store.read_fetch(fetch_id, tenant=principal.tenant)
     if view is None:
         raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
@@ -126,7 +126,8 @@ async def _is_promised(fetch_id: UUID, means: Means, principal: Principal) -> bo
         return True
 
 
-def _queued(fetch: AcceptedFetch) -> FetchView:
+def queued_view(fetch: AcceptedFetch) -> FetchView:
+    """A promise as a reader sees it before it is in the ledger."""
     return FetchView(
         id=fetch.id,
         url=fetch.request.url,
