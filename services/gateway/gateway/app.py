@@ -50,7 +50,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
 async def run_gateway(settings: GatewaySettings) -> None:
     """Serve until told to stop; requests under way are finished first."""
     async with (
-        _open_means(settings) as means,
+        open_means(settings) as means,
         serve_operations(
             bind=settings.metrics_bind, port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks
         ),
@@ -72,7 +72,8 @@ async def run_gateway(settings: GatewaySettings) -> None:
 
 
 @asynccontextmanager
-async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
+async def open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
+    """The parts of a gateway, running; they are stopped and closed at the end."""
     redis = connect_redis(settings.events_url.get_secret_value(), timeout_seconds=settings.accept_timeout_seconds)
     store = StoreClient(
         base_url=settings.store_url,
