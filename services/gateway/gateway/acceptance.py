@@ -70,7 +70,7 @@ def read_acceptance(first: Reserved, reply: Sequence[bytes]) -> Acceptance:
         case [b"reused" | b"in_flight" as kind]:
             return Acceptance(first=first, verdict=KeyVerdict(kind.decode()))
         case [b"quota"]:
-            raise QuotaExceeded(Limit.QUEUED, TOO_MANY_QUEUED, QUEUED_RETRY_SECONDS)
+            raise QuotaExceeded(Limit.QUEUED, QUEUED_RETRY_SECONDS, TOO_MANY_QUEUED)
         case [b"refused"]:
             raise RecordsFull("the limit of idempotency keys that are remembered is reached")
         case _:

@@ -28,7 +28,18 @@ from gateway.problems import install_problems
 from gateway.publish import Publisher
 from gateway.quotas import Quotas
 from gateway.rate_limits import RateLimits
-from gateway.routes import contents, dead_letters, documentation, events, fetches, health, hosts, problems
+from gateway.routes import (
+    contents,
+    dead_letters,
+    documentation,
+    events,
+    fetch_lists,
+    fetches,
+    health,
+    hosts,
+    problems,
+    retries,
+)
 from gateway.server import Server
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
@@ -52,7 +63,7 @@ log = structlog.get_logger()
 def create_api() -> FastAPI:
     """The routes and their OpenAPI document, before they have anything to stand on."""
     app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, telemetry=TELEMETRY)
-    for room in (fetches, contents, events, hosts, dead_letters, problems, health, documentation):
+    for room in (fetches, fetch_lists, retries, contents, events, hosts, dead_letters, problems, health, documentation):
         app.include_router(room.router)
     install_problems(app)
     return app

@@ -6,6 +6,7 @@ Not secret and not signed: what it holds the caller was shown, and the store tak
 import base64
 import json
 from urllib.parse import urlencode
+from uuid import UUID
 
 from gateway.problems import Problem, ProblemType
 
@@ -29,14 +30,27 @@ def read_cursor(cursor: str | None, *, of: str) -> str | None:
     except (ValueError, RecursionError):
         members = None
     if not isinstance(members, list) or len(members) != 2 or members[0] != of or not _is_position(members[1]):
-        raise Problem(ProblemType.CURSOR_MISMATCH, "Give a `next_cursor` of this list as it came, with the filters it came with.")
+        raise _mismatch()
     return str(members[1])
+
+
+def read_id_cursor(cursor: str | None, *, of: str) -> UUID | None:
+    """The same for a list in which a page ends at an id."""
+    position = read_cursor(cursor, of=of)
+    try:
+        return UUID(position) if position is not None else None
+    except ValueError as error:
+        raise _mismatch() from error
 
 
 def next_link(path: str, *, cursor: str, limit: int, filters: dict[str, str | None] | None = None) -> str:
     """The value of `Link` that leads to the next page (RFC 8288 section 3.3)."""
     given = {name: value for name, value in (filters or {}).items() if value is not None}
     return f'<{path}?{urlencode({**given, "limit": limit, "cursor": cursor})}>; rel="next"'
+
+
+def _mismatch() -> Problem:
+    return Problem(ProblemType.CURSOR_MISMATCH, "Give a `next_cursor` of this list as it came, with the filters it came with.")
 
 
 def _is_position(given: object) -> bool:

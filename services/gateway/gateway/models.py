@@ -20,7 +20,7 @@ from common.contracts.fetches import (
     RetryPolicy,
 )
 from common.contracts.request_headers import is_denied
-from common.contracts.views import FetchView
+from common.contracts.views import FetchPage, FetchView
 from common.urls import UrlRefusal, read_url
 from pydantic import (
     AfterValidator,
@@ -207,6 +207,8 @@ class Links(BaseModel):
 
     self_: str = Field(alias="self", serialization_alias="self")
     content: str
+    retry: str | None = Field(default=None, description="For a new fetch with the same request; null until this one has ended.")
+    batch: str | None = Field(default=None, description="The batch that it came with.")
 
 
 class FetchDocument(FetchView):
@@ -220,4 +222,18 @@ class FetchDocument(FetchView):
     def of(cls, view: FetchView) -> Self:
         """The document of a view."""
         path = f"/v1/fetches/{view.id}"
-        return cls(**dict(view), links=Links(self=path, content=f"{path}/content"))
+        retry = f"{path}/retry" if view.status.is_terminal else None
+        batch = f"/v1/batches/{view.batch_id}" if view.batch_id else None
+        return cls(**dict(view), links=Links(self=path, content=f"{path}/content", retry=retry, batch=batch))
+
+
+class FetchPageDocument(BaseModel):
+    """Fetches, the newest first. `next_cursor` is null on the last page."""
+
+    items: list[FetchDocument]
+    next_cursor: str | None = None
+
+    @classmethod
+    def of(cls, page: FetchPage, *, next_cursor: str | None) -> Self:
+        """The document of a page; its cursor is the public one."""
+        return cls(items=[FetchDocument.of(view) for view in page.items], next_cursor=next_cursor)

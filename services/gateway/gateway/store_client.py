@@ -9,9 +9,9 @@ from uuid import UUID
 import aiohttp
 from common.chassis.telemetry import current_traceparent
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
-from common.contracts.fetches import BODY_LIMIT_BYTES, FetchStatus
+from common.contracts.fetches import BODY_LIMIT_BYTES, AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostOperation, HostPage, HostState, HostView
-from common.contracts.views import FetchView
+from common.contracts.views import FetchPage, FetchView
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import StoreUnavailable
@@ -23,6 +23,8 @@ TRIES = {"GET": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
 A PATCH of ours says what shall be, not what to add, so that it is idempotent too; a POST puts a message back once more.
 """
 DOCUMENT_LIMIT_BYTES = 8 * 1024 * 1024
+PAGE_LIMIT_BYTES = 64 * 1024 * 1024
+"""A page of fetches, each with its whole evidence; by far most have a few kilobytes."""
 CONTENT_LIMIT_BYTES = BODY_LIMIT_BYTES + 1024 * 1024
 """What zstd makes of bytes that cannot be compressed is hardly larger than they are."""
 
@@ -69,6 +71,27 @@ class StoreClient:
         query = {"tenant": tenant, "knows_hosts": "true"}
         answer = await self._call("GET", f"fetches/{fetch_id}", query=query, answers={200, 404})
         return None if answer.status == 404 else _read(FetchView, answer)
+
+    async def list_fetches(
+        self,
+        *,
+        tenant: str,
+        limit: int,
+        after: UUID | None = None,
+        status: str | None = None,
+        host: str | None = None,
+        label: str | None = None,
+        batch_id: str | None = None,
+    ) -> FetchPage:
+        """The tenant's fetches that fit, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
+        filters = {"status": status, "host": host, "label": label, "batch_id": batch_id}
+        query = {"tenant": tenant, "limit": str(limit), "after": str(after) if after else None, **filters}
+        return _read(FetchPage, await self._call("GET", "fetches", query=query, answers={200}, limit_bytes=PAGE_LIMIT_BYTES))
+
+    async def read_request(self, fetch_id: UUID, *, tenant: str) -> AcceptedFetch | None:
+        """The tenant's fetch as it was accepted, or None when the ledger has none of this id. Raises StoreUnavailable."""
+        answer = await self._call("GET", f"fetches/{fetch_id}/request", query={"tenant": tenant}, answers={200, 404})
+        return None if answer.status == 404 else _read(AcceptedFetch, answer)
 
     async def cancel_fetch(self, fetch_id: UUID, *, tenant: str) -> FetchView | None:
         """The tenant's fetch as it is from now on: `cancelled`, or as it had ended before; None when the ledger does not have it.

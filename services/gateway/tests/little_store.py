@@ -3,18 +3,23 @@
 The store's side of that API is held to the same answers in services/store/tests/.
 """
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import zstandard
 from aiohttp import web
 from common.clock import utc_now
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
-from common.contracts.fetches import FetchStatus
+from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
-from common.contracts.views import FetchView
+from common.contracts.tenants import DEFAULT_TENANT
+from common.contracts.views import FetchPage, FetchView, ResponseView
+from common.ids import new_fetch_id
 from pydantic import BaseModel
 
 TOKEN = "a-token-of-services"
@@ -26,6 +31,12 @@ def host_view(host: str, *, state: HostState = HostState.OPEN) -> HostView:
     return HostView(host=host, state=state, pace=pace, backlog=0, in_flight=0, counted_up_to=1000)
 
 
+def _is_fitting(view: FetchView, asked: dict[str, str]) -> bool:
+    facts = {"status": {view.status.value}, "host": {urlsplit(view.url).netloc}, "label": set(view.labels),
+             "batch_id": {str(view.batch_id)}}
+    return all(value in facts[name] for name, value in asked.items())
+
+
 def _json(view: BaseModel, *, status: int = 200) -> web.Response:
     return web.Response(text=view.model_dump_json(), content_type="application/json", status=status)
 
@@ -34,11 +45,14 @@ def _json(view: BaseModel, *, status: int = 200) -> web.Response:
 class LittleStore:
     """What the store would answer, by fetch id, host and dead letter; and what it was asked.
 
+    Fetches belong to the default tenant unless `tenants` says otherwise. `accepted` is what they were accepted with.
     `ingests_after` says how often a cancellation comes too early, `cancels_with` which status contradicts its fetch; `hangs_up`
     how many requests are cut off without an answer.
     """
 
     views: dict[UUID, str] = field(default_factory=dict)
+    tenants: dict[UUID, str] = field(default_factory=dict)
+    accepted: dict[UUID, AcceptedFetch] = field(default_factory=dict)
     contents: dict[UUID, tuple[dict[str, str], bytes | None]] = field(default_factory=dict)
     hosts: dict[str, HostView] = field(default_factory=dict)
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
@@ -53,12 +67,38 @@ class LittleStore:
         """Forget everything, and answer again."""
         self.__dict__.update(LittleStore().__dict__)
 
+    def keep(
+        self,
+        body: bytes | None,
+        *,
+        url: str = "http://a.test/",
+        status: FetchStatus = FetchStatus.SUCCEEDED,
+        tenant: str = DEFAULT_TENANT,
+        **members: Any,
+    ) -> UUID:
+        """A fetch with this body, or with none, and with other members of its view; its id."""
+        fetch_id = members.pop("id", None) or new_fetch_id()
+        self.tenants[fetch_id] = tenant
+        facts = {"size_bytes": len(body), "digest": f"sha256:{hashlib.sha256(body).hexdigest()}"} if body else {}
+        if status is FetchStatus.SUCCEEDED:
+            members = {"response": ResponseView(status=200, final_url=url, **facts)} | members
+        finished_at = utc_now() if status.is_terminal else None
+        view = FetchView(id=fetch_id, url=url, status=status, created_at=utc_now(), finished_at=finished_at, **members)
+        self.views[fetch_id] = view.model_dump_json()
+        headers = {"x-fetch-status": status.value}  # lower case, as the real store sends them
+        if body:
+            headers |= {"x-content-digest": str(facts["digest"]), "x-content-size-bytes": str(len(body))}
+        self.contents[fetch_id] = (headers, zstandard.compress(body) if body else None)
+        return fetch_id
+
     def application(self) -> web.Application:
         """The routes of the internal API, behind the token."""
         app = web.Application(middlewares=[self._guard])
         app.add_routes(
             [
+                web.get("/internal/v1/fetches", self.list_fetches),
                 web.get("/internal/v1/fetches/{id}", self.get_fetch),
+                web.get("/internal/v1/fetches/{id}/request", self.get_request),
                 web.delete("/internal/v1/fetches/{id}", self.cancel_fetch),
                 web.get("/internal/v1/fetches/{id}/content", self.get_content),
                 web.get("/internal/v1/hosts", self.list_hosts),
@@ -84,14 +124,42 @@ class LittleStore:
             return web.Response(status=503)
         return await handler(request)
 
+    def _asked_id(self, request: web.Request) -> UUID | None:
+        """The id in the path, None when it is that of another tenant's fetch."""
+        fetch_id = UUID(request.match_info["id"])
+        return fetch_id if self._owner(fetch_id) == request.query["tenant"] else None
+
+    def _owner(self, fetch_id: UUID) -> str:
+        return self.tenants.get(fetch_id, DEFAULT_TENANT)
+
+    async def list_fetches(self, request: web.Request) -> web.Response:
+        """A page of a tenant's fetches that fit the filters, the newest first."""
+        asked = dict(request.query)
+        limit, after, tenant = int(asked.pop("limit")), asked.pop("after", None), asked.pop("tenant")
+        known = sorted(map(FetchView.model_validate_json, self.views.values()), key=lambda view: view.id)
+        fitting = [
+            view
+            for view in reversed(known)
+            if self._owner(view.id) == tenant and _is_fitting(view, asked) and (after is None or view.id < UUID(after))
+        ]
+        page = fitting[:limit]
+        return _json(FetchPage(items=page, next_cursor=str(page[-1].id) if len(fitting) > limit else None))
+
+    async def get_request(self, request: web.Request) -> web.Response:
+        """A fetch as it was accepted."""
+        fetch_id = self._asked_id(request)
+        accepted = self.accepted.get(fetch_id) if fetch_id else None
+        return _json(accepted) if accepted else web.Response(status=404)
+
     async def get_fetch(self, request: web.Request) -> web.Response:
         """The view of a fetch."""
-        view = self.views.get(UUID(request.match_info["id"]))
+        fetch_id = self._asked_id(request)
+        view = self.views.get(fetch_id) if fetch_id else None
         return web.Response(text=view, content_type="application/json") if view else web.Response(status=404)
 
     async def cancel_fetch(self, request: web.Request) -> web.Response:
         """The view of a fetch that is cancelled from now on, or as it had ended."""
-        fetch_id = UUID(request.match_info["id"])
+        fetch_id = self._asked_id(request)
         if self.ingests_after or fetch_id not in self.views:
             self.ingests_after = max(0, self.ingests_after - 1)
             return web.Response(status=404)
@@ -106,7 +174,8 @@ class LittleStore:
 
     async def get_content(self, request: web.Request) -> web.Response:
         """The stored body of a fetch."""
-        found = self.contents.get(UUID(request.match_info["id"]))
+        fetch_id = self._asked_id(request)
+        found = self.contents.get(fetch_id) if fetch_id else None
         if found is None:
             return web.Response(status=404)
         headers, body = found

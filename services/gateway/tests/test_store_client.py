@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from common.clock import utc_now
 from common.contracts.dead_letters import DeadLetterView
-from common.contracts.fetches import FetchStatus
+from common.contracts.fetches import AcceptedFetch, FetchRequest, FetchStatus
 from common.contracts.hosts import HostChange, HostOperation, HostState
 from common.contracts.views import FetchView
 from common.ids import new_fetch_id
@@ -20,6 +20,8 @@ Call = Callable[[StoreClient], Awaitable[object]]
 IDEMPOTENT: dict[str, Call] = {
     "read_fetch": lambda store: store.read_fetch(ID, tenant="default"),
     "cancel_fetch": lambda store: store.cancel_fetch(ID, tenant="default"),
+    "list_fetches": lambda store: store.list_fetches(tenant="default", limit=5),
+    "read_request": lambda store: store.read_request(ID, tenant="default"),
     "read_content": lambda store: store.read_content(ID, tenant="default"),
     "list_hosts": lambda store: store.list_hosts(limit=5, after=None, state=None),
     "read_host": lambda store: store.read_host("a.test"),
@@ -35,6 +37,8 @@ async def store(gateway: Any) -> AsyncIterator[StoreClient]:
     view = FetchView(id=ID, url="http://a.test/", status=FetchStatus.QUEUED, created_at=utc_now())
     gateway.store.views[ID] = view.model_dump_json()
     gateway.store.contents[ID] = ({"X-Fetch-Status": "queued"}, None)
+    request = FetchRequest(url="http://a.test/")
+    gateway.store.accepted[ID] = AcceptedFetch(id=ID, host="a.test", accepted_at=utc_now(), request=request)
     gateway.store.hosts["a.test"] = host_view("a.test")
     gateway.store.dead_letters[1] = DeadLetterView(
         id=1, stream="s", entry_id="1-0", reason="r", created_at=utc_now(), size_bytes=2, text="{}"

@@ -7,6 +7,7 @@ from typing import Any
 class ResponseHeader(StrEnum):
     """A header that some answers carry and that the OpenAPI document describes."""
 
+    ACCEPT_RANGES = "Accept-Ranges"
     ALLOW = "Allow"
     CONTENT_DISPOSITION = "Content-Disposition"
     CONTENT_LOCATION = "Content-Location"
@@ -26,6 +27,7 @@ def _text(description: str, example: str) -> dict[str, Any]:
 
 
 HEADERS: dict[ResponseHeader, dict[str, Any]] = {
+    ResponseHeader.ACCEPT_RANGES: _text("The unit of ranges that `Range` may name (RFC 9110 section 14.3).", "bytes"),
     ResponseHeader.ALLOW: _text("The methods that this path knows (RFC 9110 section 10.2.1).", "GET, POST"),
     ResponseHeader.CONTENT_DISPOSITION: _text(
         "Always a download, so that no browser renders a stranger's page here (RFC 6266).",

@@ -95,7 +95,7 @@ async def _again(fetch: AcceptedFetch, acceptance: Acceptance, wait: Wait) -> Re
 
 def _promised(fetch: AcceptedFetch, wait: Wait) -> Response:
     headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"} | wait.heeded(is_finished=False)
-    return answer(FetchDocument.of(_queued(fetch)), status=202, headers=headers)
+    return answer(FetchDocument.of(queued_view(fetch)), status=202, headers=headers)
 
 
 def _finished(view: FetchView, wait: Wait) -> Response:
@@ -170,12 +170,12 @@ async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> Fetc
         promised = await means.publisher.find(fetch_id, tenant=principal.tenant)
         if promised is None:
             raise
-        return _queued(promised)
+        return queued_view(promised)
     if view is not None:
         return view
     promised = await means.publisher.find(fetch_id, tenant=principal.tenant)
     if promised is not None:
-        return _queued(promised)
+        return queued_view(promised)
     view = await means.store.read_fetch(fetch_id, tenant=principal.tenant)
     if view is None:
         raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
@@ -209,7 +209,8 @@ async def _is_promised(fetch_id: UUID, means: Means, principal: Principal) -> bo
         return True
 
 
-def _queued(fetch: AcceptedFetch) -> FetchView:
+def queued_view(fetch: AcceptedFetch) -> FetchView:
+    """A promise as a reader sees it before it is in the ledger."""
     return FetchView(
         id=fetch.id,
         url=fetch.request.url,

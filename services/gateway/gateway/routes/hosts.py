@@ -7,19 +7,18 @@ from typing import Annotated
 
 from common.contracts.hosts import HostOperation, HostState
 from common.contracts.keys import Scope
-from common.urls import UrlRefusal, read_url
 from fastapi import APIRouter, Path, Query, Response
 
 from gateway.answers import answer
 from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, UsePrincipal, requires
+from gateway.host_names import canonical_host
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
 from gateway.operator_models import HostChangeSubmission, HostDocument, HostPageDocument
 from gateway.problems import Problem, ProblemType
 
 PATH = "/v1/hosts"
-ENDS_AUTHORITY = frozenset("/?#@")
 MERGE_PATCH = {"application/merge-patch+json": {"schema": {"$ref": "#/components/schemas/HostChangeSubmission"}}}
 NOT_STORED = {"Cache-Control": "no-store"}
 
@@ -81,8 +80,7 @@ async def change_host(host: HostName, change: HostChangeSubmission, means: UseMe
 
 def _canonical(given: str) -> str:
     """The host as fetches have it, or the problem that it is none."""
-    target = read_url(f"http://{given}/") if ENDS_AUTHORITY.isdisjoint(given) else None
-    if target is None or isinstance(target, UrlRefusal):
-        detail = "This is not a host; write it as example.com, example.com:8080 or [2001:db8::1]."
-        raise Problem(ProblemType.NOT_FOUND, detail)
-    return target.host
+    try:
+        return canonical_host(given)
+    except ValueError as error:
+        raise Problem(ProblemType.NOT_FOUND, str(error)) from error
