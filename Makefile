@@ -11,7 +11,7 @@ SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
 .PHONY: help setup up down test lint style types openapi workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
-	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-backlog bench-frontier bench-guard mutants clean
+	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-api bench-backlog bench-frontier bench-guard mutants clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -125,6 +125,9 @@ bench-backlog: setup ## Measure memory and reads while 100,000 fetches wait
 
 bench-frontier: setup ## Simulate a million queued fetches; write docs/frontier/: claim cost, fairness, pacing
 	@$(BIN)/python tests/bench/frontier_sim.py
+
+bench-api: setup ## Measure what the gateway takes in: single submissions and batches
+	@$(BIN)/python tests/bench/api_figures.py
 
 bench: setup ## Measure ready time, latency, throughput and memory on this machine
 	@$(BIN)/python tests/bench/figures.py

@@ -29,6 +29,7 @@ from gateway.publish import Publisher
 from gateway.quotas import Quotas
 from gateway.rate_limits import RateLimits
 from gateway.routes import (
+    batches,
     contents,
     dead_letters,
     documentation,
@@ -63,7 +64,7 @@ log = structlog.get_logger()
 def create_api() -> FastAPI:
     """The routes and their OpenAPI document, before they have anything to stand on."""
     app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, telemetry=TELEMETRY)
-    for room in (fetches, fetch_lists, retries, contents, events, hosts, dead_letters, problems, health, documentation):
+    for room in (fetches, fetch_lists, retries, contents, batches, events, hosts, dead_letters, problems, health, documentation):
         app.include_router(room.router)
     install_problems(app)
     return app
@@ -74,7 +75,7 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app = create_api()
     app.state.means = means
     app.add_middleware(Idempotency, records=means.idempotency)
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streamed=frozenset({batches.PATH}))
     app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value(), tickets=means.tickets)
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
@@ -142,6 +143,7 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
             quotas=quotas,
             store=store,
             idempotency=idempotency,
+            batches=settings.batches,
             feed=feed,
             tickets=Tickets(
                 feed_redis, ttl_seconds=settings.ticket_ttl_seconds, per_key_limit=settings.tickets_per_key_limit

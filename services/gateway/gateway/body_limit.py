@@ -10,15 +10,19 @@ DISCARD_LIMIT_BYTES = 32 * 1024 * 1024
 
 
 class BodyLimit:
-    """ASGI middleware that reads a body up to `limit_bytes` and hands it on whole, or answers 413."""
+    """ASGI middleware that reads a body up to `limit_bytes` and hands it on whole, or answers 413.
 
-    def __init__(self, app: ASGIApp, *, limit_bytes: int) -> None:
+    Routes at the paths `streamed` read theirs as it arrives, within bounds of their own.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int, streamed: frozenset[str]) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body in memory, or refuse it."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"] in self._streamed:
             await self._app(scope, receive, send)
             return
         try:

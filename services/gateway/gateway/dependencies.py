@@ -13,6 +13,7 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.params import Depends as Dependency
 from fastapi.security.base import SecurityBase
 
+from gateway.batch_limits import BatchSettings
 from gateway.event_stream import StreamPace
 from gateway.feed import Feed
 from gateway.idempotency_key import KeyedRequest, Reserved
@@ -38,6 +39,7 @@ class Means:
     quotas: Quotas
     store: StoreClient
     idempotency: IdempotencyRecords
+    batches: BatchSettings
     feed: Feed
     tickets: Tickets
     feed_clients: WaitingRoom

@@ -6,3 +6,4 @@ from uuid import UUID
 from fastapi import Path
 
 FetchId = Annotated[UUID, Path(description="The fetch's `id`, as the answer to its submission told it.")]
+BatchId = Annotated[UUID, Path(description="The batch's `id`, as the answer to its submission told it.")]

@@ -1,6 +1,6 @@
 """Problem details (RFC 9457): how refusals and failures become answers. Which there are is in `problem_types.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -31,6 +31,7 @@ __all__ = [
     "gateway_error_response",
     "install_problems",
     "internal_problem",
+    "member_faults",
     "problem_answer",
     "problem_response",
 ]
@@ -72,6 +73,16 @@ class Problem(Exception):
         """An invalid request: for each top-level member of its body that is at fault its name and a sentence."""
         errors = [{"detail": detail, "pointer": _pointer(("body", member))} for member, detail in faults]
         return cls(ProblemType.INVALID_REQUEST, _count(errors), errors)
+
+    @classmethod
+    def of_failure(cls, error: GatewayError, *, done: str) -> "Problem":
+        """The problem that a failure is, of a request that has done something already: a sentence says what."""
+        type = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
+        return cls(type, f"{REGISTRY[type].remedy} {done}")
+
+    def after(self, *, done: str) -> "Problem":
+        """The same, of a request that has done something already: a sentence says what."""
+        return Problem(self.type, f"{self.detail} {done}", self.errors)
 
     @classmethod
     def of_key(cls, verdict: KeyVerdict) -> "Problem":
@@ -178,6 +189,11 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _count(errors: Sequence[Mapping[str, str]]) -> str:
     return f"{len(errors)} member{'s' if len(errors) > 1 else ''} of the request must be corrected."
+
+
+def member_faults(faults: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What pydantic found wrong in a body, for the problem's `errors`; locations begin with "body"."""
+    return [_error(fault) for fault in faults]
 
 
 def _error(fault: Mapping[str, Any]) -> dict[str, str]:

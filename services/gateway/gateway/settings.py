@@ -3,6 +3,7 @@
 from common.chassis.settings import ServiceSettings
 from pydantic import Field, SecretStr
 
+from gateway.batch_limits import BatchLimits, BatchSettings, BodyLimits
 from gateway.record_limits import STANDARD, RecordLimits
 
 
@@ -113,6 +114,26 @@ class GatewaySettings(ServiceSettings):
     )
     waits_per_key_limit: int = Field(default=250, ge=1, le=100_000, description="The same of one API key.")
 
+    batch_limit_bytes: int = Field(
+        default=1024**3, ge=1024, le=64 * 1024**3, description="Largest batch as NDJSON, which is never in memory whole."
+    )
+    batch_json_limit_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Largest batch as one JSON document, which is."
+    )
+    batch_limit_lines: int = Field(default=1_000_000, ge=1, le=100_000_000, description="Lines in one batch at most.")
+    batch_errors_limit: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Refused lines that an answer names, 500 bytes each; more are counted."
+    )
+    batch_chunk_fetches: int = Field(
+        default=250, ge=1, le=2000, description="Fetches of a batch that are promised together; 1 to 4 KiB of memory each."
+    )
+    batch_patience_seconds: float = Field(
+        default=60.0, ge=0.1, le=3600, description="How long a batch waits for room in the ledger's backlog before we answer 503."
+    )
+    batch_idle_seconds: float = Field(
+        default=30.0, ge=0.1, le=600, description="How long the sender of a batch may be silent before we answer 408."
+    )
+
     def faults(self) -> list[str]:
         """Contradictions between settings, as sentences."""
         faults = []
@@ -134,6 +155,25 @@ class GatewaySettings(ServiceSettings):
         if self.idempotency_short_retention_seconds > self.idempotency_retention_seconds:
             faults.append("FETCHWORK_IDEMPOTENCY_SHORT_RETENTION_SECONDS exceeds FETCHWORK_IDEMPOTENCY_RETENTION_SECONDS.")
         return faults
+
+    @property
+    def batches(self) -> BatchSettings:
+        """How batches are taken in."""
+        return BatchSettings(
+            body=BodyLimits(
+                ndjson_bytes=self.batch_limit_bytes,
+                json_bytes=self.batch_json_limit_bytes,
+                line_bytes=self.body_limit_bytes,
+                idle_seconds=self.batch_idle_seconds,
+            ),
+            intake=BatchLimits(
+                lines=self.batch_limit_lines,
+                line_bytes=self.body_limit_bytes,
+                errors=self.batch_errors_limit,
+                chunk_fetches=self.batch_chunk_fetches,
+                patience_seconds=self.batch_patience_seconds,
+            ),
+        )
 
     @property
     def record_limits(self) -> RecordLimits:

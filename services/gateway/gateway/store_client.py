@@ -8,6 +8,7 @@ from uuid import UUID
 
 import aiohttp
 from common.chassis.telemetry import current_traceparent
+from common.contracts.batches import BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import BODY_LIMIT_BYTES, AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostOperation, HostPage, HostState, HostView
@@ -121,6 +122,11 @@ class StoreClient:
         except (KeyError, ValueError) as error:
             raise StoreUnavailable("the headers of the store's answer cannot be read") from error
         return StoredContent(status=status, digest=digest, size_bytes=size_bytes, body=answer.body)
+
+    async def read_batch(self, batch_id: UUID, *, tenant: str) -> BatchView | None:
+        """The tenant's batch, or None when the ledger has none of this id. Raises StoreUnavailable."""
+        answer = await self._call("GET", f"batches/{batch_id}", query={"tenant": tenant}, answers={200, 404})
+        return None if answer.status == 404 else _read(BatchView, answer)
 
     async def list_hosts(self, *, limit: int, after: str | None, state: HostState | None) -> HostPage:
         """Hosts in the order of their names, from the one behind `after` on. Raises StoreUnavailable."""

@@ -43,6 +43,12 @@ async def serving(
         "FETCHWORK_STORE_URL": store_url,
         "FETCHWORK_STORE_TOKEN": TOKEN,
         "FETCHWORK_INGESTING_LIMIT_FETCHES": "50",
+        "FETCHWORK_BATCH_LIMIT_BYTES": str(4 * 1024 * 1024),
+        "FETCHWORK_BATCH_JSON_LIMIT_BYTES": str(1024 * 1024),
+        "FETCHWORK_BATCH_LIMIT_LINES": "2000",
+        "FETCHWORK_BATCH_CHUNK_FETCHES": "20",
+        "FETCHWORK_BATCH_PATIENCE_SECONDS": "0.5",
+        "FETCHWORK_BATCH_IDLE_SECONDS": "1",
         **environment,
     }
     with log.open("ab") as written:

@@ -14,6 +14,7 @@ from uuid import UUID
 import zstandard
 from aiohttp import web
 from common.clock import utc_now
+from common.contracts.batches import BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
@@ -54,6 +55,7 @@ class LittleStore:
     tenants: dict[UUID, str] = field(default_factory=dict)
     accepted: dict[UUID, AcceptedFetch] = field(default_factory=dict)
     contents: dict[UUID, tuple[dict[str, str], bytes | None]] = field(default_factory=dict)
+    batches: dict[UUID, BatchView] = field(default_factory=dict)
     hosts: dict[str, HostView] = field(default_factory=dict)
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
@@ -101,6 +103,7 @@ class LittleStore:
                 web.get("/internal/v1/fetches/{id}/request", self.get_request),
                 web.delete("/internal/v1/fetches/{id}", self.cancel_fetch),
                 web.get("/internal/v1/fetches/{id}/content", self.get_content),
+                web.get("/internal/v1/batches/{id}", self.get_batch),
                 web.get("/internal/v1/hosts", self.list_hosts),
                 web.get("/internal/v1/hosts/one", self.get_host),
                 web.patch("/internal/v1/hosts/one", self.change_host),
@@ -180,6 +183,11 @@ class LittleStore:
             return web.Response(status=404)
         headers, body = found
         return web.Response(status=204, headers=headers) if body is None else web.Response(body=body, headers=headers)
+
+    async def get_batch(self, request: web.Request) -> web.Response:
+        """One batch that is in the ledger."""
+        view = self.batches.get(UUID(request.match_info["id"]))
+        return _json(view) if view else web.Response(status=404)
 
     async def list_hosts(self, request: web.Request) -> web.Response:
         """A page of hosts in the order of their names."""

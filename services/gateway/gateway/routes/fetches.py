@@ -16,6 +16,7 @@ from gateway.acceptance import Acceptance
 from gateway.answers import answer
 from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, requires
 from gateway.errors import EventsUnavailable, StoreUnavailable
+from gateway.lookups import look_up
 from gateway.models import FetchDocument, FetchSubmission, time_faults
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
@@ -160,23 +161,13 @@ def _fetch(submission: FetchSubmission, principal: Principal, *, now: datetime) 
 
 
 async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> FetchView:
-    """The caller's fetch from the ledger, or from the promises that have not reached it yet (P6).
+    """The caller's fetch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
 
-    A promise leaves Redis only after it is in the ledger, so one that is in neither at first is in the ledger by now.
-    """
-    try:
-        view = await means.store.read_fetch(fetch_id, tenant=principal.tenant)
-    except StoreUnavailable:
-        promised = await means.publisher.find(fetch_id, tenant=principal.tenant)
-        if promised is None:
-            raise
-        return queued_view(promised)
-    if view is not None:
-        return view
-    promised = await means.publisher.find(fetch_id, tenant=principal.tenant)
-    if promised is not None:
-        return queued_view(promised)
-    view = await means.store.read_fetch(fetch_id, tenant=principal.tenant)
+    async def promised() -> FetchView | None:
+        fetch = await means.publisher.find(fetch_id, tenant=principal.tenant)
+        return queued_view(fetch) if fetch is not None else None
+
+    view = await look_up(lambda: means.store.read_fetch(fetch_id, tenant=principal.tenant), promised)
     if view is None:
         raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
     return view

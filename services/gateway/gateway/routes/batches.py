@@ -1,0 +1,136 @@
+"""Batches: many fetches in one request, taken in while it arrives, and how far they are."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from uuid import UUID
+
+from common.contracts.batches import AcceptedBatch, BatchCounts, BatchView
+from common.contracts.keys import Scope
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+
+from gateway.answers import answer
+from gateway.batch_bodies import BatchBody
+from gateway.batch_claims import BatchClaim, replay
+from gateway.batch_intake import BatchIntake
+from gateway.batch_models import SUBMISSION_CONTENT, BatchDocument, BatchLinks, BatchReceipt
+from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, requires
+from gateway.errors import GatewayError
+from gateway.idempotency_records import Replay
+from gateway.lines import Line
+from gateway.lookups import look_up
+from gateway.openapi.headers import ResponseHeader
+from gateway.openapi.responses import problem_responses, response
+from gateway.parameters import BatchId
+from gateway.principal import Principal
+from gateway.problems import Problem, ProblemType
+
+PATH = "/v1/batches"
+
+router = APIRouter(prefix=PATH, tags=["batches"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="submitBatch",
+    response_model=BatchReceipt,
+    responses=response(202, "The accepted lines are promised.", ResponseHeader.LOCATION, ResponseHeader.RETRY_AFTER)
+    | problem_responses(
+        ProblemType.EVENTS_UNAVAILABLE, ProblemType.BODY_TOO_LARGE, ProblemType.UPLOAD_STALLED, ProblemType.UNSUPPORTED_MEDIA_TYPE
+    ),
+    openapi_extra={"requestBody": {"required": True, "content": SUBMISSION_CONTENT}},
+    dependencies=[requires(Scope.FETCH_WRITE)],
+)
+async def submit_batch(request: Request, means: UseMeans, principal: UsePrincipal, keyed: UseKeyedRequest) -> Response:
+    """Accept many fetches in one request: NDJSON, one fetch object or URL a line, of any length; or `{"items": […]}`.
+
+    A line that is refused is named with its problem and keeps no other from being accepted. The answer comes once all that was
+    accepted is on disk. A request that breaks off was promised nothing; what of it had arrived is fetched all the same, and sent
+    again under the same `Idempotency-Key` it makes no fetch twice.
+    """
+    body = BatchBody(request, limits=means.batches.body)
+    try:
+        claim = await BatchClaim.begin(keyed, means)
+        if isinstance(claim, Replay):
+            return await replay(claim, body)
+        intake = BatchIntake(claim, principal=principal, means=means, limits=means.batches.intake)
+        await _take_in(intake, claim, body)
+    except (Problem, GatewayError):
+        await body.discard()
+        raise
+    receipt = _receipt(claim.reserved.id, intake)
+    response = answer(receipt, status=202, headers={"Location": receipt.links.self_, "Retry-After": "1"})
+    await claim.complete(response, body=body)
+    return response
+
+
+@router.get(
+    "/{batch_id}",
+    operation_id="getBatch",
+    response_model=BatchDocument,
+    responses=response(200, "The batch as it is now.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
+    dependencies=[requires(Scope.FETCH_READ)],
+)
+async def get_batch(batch_id: BatchId, means: UseMeans, principal: UsePrincipal) -> Response:
+    """One batch: how many of its fetches are where, and the first refused lines. Its fetches are listed with `batch_id`."""
+    view = await find_batch(batch_id, means, principal)
+    return answer(BatchDocument.of(view), headers={"Cache-Control": "no-cache"})
+
+
+async def find_batch(batch_id: UUID, means: Means, principal: Principal) -> BatchView:
+    """The caller's batch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
+
+    async def promised() -> BatchView | None:
+        batch = await means.publisher.find_batch(batch_id, tenant=principal.tenant)
+        return _queued(batch) if batch is not None else None
+
+    view = await look_up(lambda: means.store.read_batch(batch_id, tenant=principal.tenant), promised)
+    if view is None:
+        raise Problem(ProblemType.NOT_FOUND, "No batch has this id.")
+    return view
+
+
+async def _take_in(intake: BatchIntake, claim: BatchClaim, body: BatchBody) -> None:
+    """Take every line, or note that the submission ended early and say why and what was accepted until then."""
+    try:
+        await _take_lines(intake, body.lines())
+    except (Problem, GatewayError, ClientDisconnect) as error:
+        with suppress(GatewayError):
+            await intake.break_off()
+        await claim.let_go(has_accepted=bool(intake.accepted))
+        if not intake.accepted or isinstance(error, ClientDisconnect):
+            raise
+        done = f"{intake.accepted} lines had been accepted and are fetched; they are batch {claim.reserved.id}."
+        told = error.after(done=done) if isinstance(error, Problem) else Problem.of_failure(error, done=done)
+        raise told from error
+
+
+async def _take_lines(intake: BatchIntake, lines: AsyncIterator[Line]) -> None:
+    async for line in lines:
+        await intake.take(line)
+    await intake.close()
+
+
+def _receipt(batch_id: UUID, intake: BatchIntake) -> BatchReceipt:
+    return BatchReceipt(
+        id=batch_id,
+        accepted=intake.accepted,
+        rejected=intake.rejected,
+        errors=intake.errors,
+        errors_omitted=intake.rejected - len(intake.errors),
+        links=BatchLinks.of(batch_id),
+    )
+
+
+def _queued(batch: AcceptedBatch) -> BatchView:
+    return BatchView(
+        id=batch.id,
+        created_at=batch.accepted_at,
+        total=batch.accepted,
+        rejected=batch.rejected,
+        is_whole=batch.is_whole,
+        counts=BatchCounts(queued=batch.accepted),
+        finished=batch.accepted == 0,
+        errors=list(batch.errors),
+    )
