@@ -1,6 +1,7 @@
 """What the gateway answers, as far as the SDK reads it. Members that we do not know are kept: the API may grow."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -75,6 +76,9 @@ class Fetch(Answer):
     attempts: list[Attempt] = Field(default_factory=list)
     links: Links | None = None
     served_by: ServedBy | None = None
+    batch_id: str | None = None
+    labels: list[str] = Field(default_factory=list)
+    attrs: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def is_finished(self) -> bool:
@@ -85,3 +89,33 @@ class Fetch(Answer):
     def is_succeeded(self) -> bool:
         """True when there is a response, whatever its HTTP status."""
         return self.status == "succeeded"
+
+
+class Page(Answer):
+    """A part of a list. `next_cursor` is absent on the last page."""
+
+    items: list[dict[str, Any]] = Field(default_factory=list)
+    next_cursor: str | None = None
+
+
+class Egress(Answer):
+    """Whether our policy lets a URL be dialled: the verdict is allow or refuse."""
+
+    verdict: str
+    reason: str | None = None
+
+
+class PlanItem(Answer):
+    """What would happen if a URL were fetched now."""
+
+    url: str
+    normalized_url: str | None = None
+    egress: Egress
+    robots: Any = None
+    pace: Any = None
+    earliest_at: datetime | None = None
+
+    @property
+    def is_allowed(self) -> bool:
+        """True when the URL would be dialled."""
+        return self.egress.verdict == "allow"

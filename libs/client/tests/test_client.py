@@ -4,7 +4,7 @@ import socket
 from typing import Any
 
 import pytest
-from fetchwork import Client, FetchNotFound, GatewayUnreachable, NeverSent, NotAuthorized, ProblemError, WaitTimeout
+from fetchwork import Client, GatewayUnreachable, NeverSent, NotAuthorized, NotFound, ProblemError, WaitTimeout
 
 # A conftest cannot be imported by name here, several folders have one; its fixtures say what they are.
 PlayedGateway = Any
@@ -67,7 +67,7 @@ async def test_wrong_key_and_unknown_fetch_have_their_own_errors(gateway: Played
         with pytest.raises(NotAuthorized):
             await client.submit("http://origin.example/")
     async with Client(gateway.url, api_key) as client:
-        with pytest.raises(FetchNotFound):
+        with pytest.raises(NotFound):
             await client.get("00000000-0000-7000-8000-000000000000")
 
 
