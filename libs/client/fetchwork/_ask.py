@@ -10,7 +10,7 @@ from fetchwork._client import Client
 from fetchwork._errors import FetchworkError
 from fetchwork._exit_codes import ExitCode, code_of
 from fetchwork._gateway_address import GatewayAddress, find_gateway
-from fetchwork._terminal import give_up, harmless, say
+from fetchwork._terminal import harmless, say
 
 Answered = TypeVar("Answered")
 Question = Callable[[Client], Awaitable[Answered]]
@@ -28,9 +28,10 @@ def ask(question: Question[Answered], *, hint: str = "") -> Answered:
     except KeyboardInterrupt:
         say(hint or "interrupted.")
         raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
+    say(f"error: {harmless(message)}")
     if hint:
         say(hint)
-    give_up(harmless(message), code)
+    raise typer.Exit(int(code))
 
 
 async def _put(question: Question[Answered], address: GatewayAddress) -> Answered:

@@ -18,7 +18,7 @@ from fetchwork._client import Client
 from fetchwork._exit_codes import ExitCode
 from fetchwork._gateway_address import find_gateway
 from fetchwork._models import Fetch
-from fetchwork._progress import Pace, progress_of
+from fetchwork._progress import Pace, progress
 from fetchwork._results import fetch_line
 from fetchwork._terminal import give_up, harmless, say
 
@@ -72,12 +72,12 @@ def batch(
         print(submitted.model_dump_json() if as_json else submitted.id)
         raise typer.Exit(int(ExitCode.SOME_FAILED if submitted.rejected else ExitCode.SUCCESS))
     batch_id = submitted.id if submitted else str(resume)
-    progress = _wait(batch_id, output, wait_seconds=wait_seconds)
+    ended = _wait(batch_id, output, wait_seconds=wait_seconds)
     if submitted is None:
-        _say_refused(progress.errors, progress.rejected)
+        _say_refused(ended.errors, ended.rejected)
     missing = _save(batch_id, output) if output else 0
-    _show(progress, submitted, as_json=as_json)
-    raise typer.Exit(int(ExitCode.SOME_FAILED if progress.unsuccessful or progress.rejected or missing else ExitCode.SUCCESS))
+    _show(ended, submitted, as_json=as_json)
+    raise typer.Exit(int(ExitCode.SOME_FAILED if ended.unsuccessful or ended.rejected or missing else ExitCode.SUCCESS))
 
 
 def _submit(file: Path, labels: Sequence[str], *, again: bool, key: str | None) -> Batch:
@@ -88,8 +88,8 @@ def _submit(file: Path, labels: Sequence[str], *, again: bool, key: str | None) 
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}.") from error
     hint = UPLOAD_HINT.format(f", with --idempotency-key {key} instead of --again" if again else "")
-    with progress_of(lines.size_bytes) as show:
-        lines.on_sent = lambda sent_bytes, sent_lines: show(sent_bytes, f"{sent_lines:,} lines sent")
+    with progress() as show:
+        lines.on_sent = lambda sent_bytes, sent_lines: show(sent_bytes, lines.size_bytes, f"{sent_lines:,} lines sent")
         try:
             submitted = ask(lambda client: client.submit_batch(lines, idempotency_key=key), hint=hint)
         except LineTooLong as fault:
@@ -106,12 +106,12 @@ def _wait(batch_id: str, output: Path | None, *, wait_seconds: float) -> BatchPr
     hint = f"The batch goes on. To wait for it: fetchwork batch --resume {batch_id}{saving}"
 
     async def wait(client: Client) -> BatchProgress:
-        first = await client.get_batch(batch_id)
-        pace = Pace(first.total)
-        with progress_of(first.total) as show:
+        pace = Pace()
+        with progress() as show:
 
             def on_progress(seen: BatchProgress) -> None:
-                show(seen.done, pace.text(done=seen.done, failed=seen.unsuccessful, now=time.monotonic()))
+                text = pace.text(done=seen.done, total=seen.total, failed=seen.unsuccessful, now=time.monotonic())
+                show(seen.done, seen.total, text)
 
             return await client.wait_batch(batch_id, wait_seconds=wait_seconds, on_progress=on_progress)
 
@@ -128,20 +128,20 @@ def _save(batch_id: str, folder: Path) -> int:
     return contents.missing
 
 
-def _show(progress: BatchProgress, submitted: Batch | None, *, as_json: bool) -> None:
+def _show(ended: BatchProgress, submitted: Batch | None, *, as_json: bool) -> None:
     """The batch on stdout: one object, or the unsuccessful fetches and a line about all."""
     if as_json:
-        document: dict[str, Any] = progress.model_dump(mode="json")
+        document: dict[str, Any] = ended.model_dump(mode="json")
         if submitted is not None:
             document["errors"] = [error.model_dump(mode="json") for error in submitted.errors]
         print(json.dumps(document))
         return
-    counts = progress.counts.model_dump()
+    counts = ended.counts.model_dump()
     for status in UNSUCCESSFUL:
         if counts[status]:
-            _show_fetches(progress.id, status, counts[status])
-    words = [f"{count:,} {name}" for name, count in {**counts, "refused": progress.rejected}.items() if count]
-    print(f"batch {progress.id}: {', '.join(words) or 'empty'}")
+            _show_fetches(ended.id, status, counts[status])
+    words = [f"{count:,} {name}" for name, count in {**counts, "refused": ended.rejected}.items() if count]
+    print(f"batch {ended.id}: {', '.join(words) or 'empty'}")
 
 
 def _show_fetches(batch_id: str, status: str, count: int) -> None:

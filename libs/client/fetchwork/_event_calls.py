@@ -36,11 +36,11 @@ class EventCalls(Calls):
                 async with self._open(after=after, place=place) as answer:
                     outage.end()
                     async for sent in httpx2.EventSource(answer):
-                        place = sent.id
+                        place = sent.id or place
                         if sent.retry is not None:
                             pause = min(sent.retry / 1000, RECONNECT_LIMIT_SECONDS)
                         if sent.data:
-                            yield _event(sent)  # noqa: ASYNC119 - an iterator is what a feed is; see above
+                            yield _event(sent, place)  # noqa: ASYNC119 - an iterator is what a feed is; see above
                 delay = pause
             except FetchworkError as error:
                 delay = max(pause, outage.pause_seconds(error))
@@ -70,9 +70,9 @@ class EventCalls(Calls):
         )
 
 
-def _event(sent: httpx2.ServerSentEvent) -> Event:
+def _event(sent: httpx2.ServerSentEvent, place: str) -> Event:
     try:
         document = json.loads(sent.data)
     except ValueError as error:
         raise GatewayUnreachable("the feed does not hold what a Fetchwork gateway would send") from error
-    return Event(cursor=sent.id, type=sent.event, document=document if isinstance(document, dict) else {"data": document})
+    return Event(cursor=place, type=sent.event, document=document if isinstance(document, dict) else {"data": document})

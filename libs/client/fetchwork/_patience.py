@@ -43,7 +43,7 @@ class Patience:
             return None
         if isinstance(error, ProblemError) and error.type.endswith(IN_FLIGHT):
             self._in_flight += 1
-            return (error.retry_after_seconds or 1.0) if self._in_flight < IN_FLIGHT_TRIES else None
+            return max(error.retry_after_seconds or 0.0, BACKOFF_FIRST_SECONDS) if self._in_flight < IN_FLIGHT_TRIES else None
         self._failures += 1
         if self._failures >= TRIES or not self._may_repeat(error):
             return None

@@ -9,37 +9,36 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from fetchwork._terminal import PLAIN_LINE_SECONDS, animated, say
 
-Show = Callable[[int, str], None]
-"""Takes how much is done, and a sentence about it."""
+Show = Callable[[int, int, str], None]
+"""Takes how much is done, of how much, and a sentence about it."""
 
 
 @contextmanager
-def progress_of(total: int) -> Iterator[Show]:
-    """Show how much of `total` is done."""
+def progress() -> Iterator[Show]:
+    """Show how much is done."""
     console = animated()
     if console is None:
         yield _PlainLines().show
         return
     with _bar(console) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done, text: bar.update(task, completed=done, description=text)
+        task = bar.add_task("", total=None)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
 
 
 class Pace:
-    """Says how many of `total` are done, how fast it goes and how long it will take, from the looks so far."""
+    """Says how many are done, how fast it goes and how long it will take, from the looks so far."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self) -> None:
         self._first: tuple[float, int] | None = None
 
-    def text(self, *, done: int, failed: int, now: float) -> str:
+    def text(self, *, done: int, total: int, failed: int, now: float) -> str:
         """The sentence. `now` is in seconds and grows."""
         self._first = self._first or (now, done)
         since, before = self._first
         rate = (done - before) / (now - since) if now > since else 0.0
-        parts = [f"{done:,} of {self._total:,} done", f"{failed:,} failed"]
+        parts = [f"{done:,} of {total:,} done", f"{failed:,} failed"]
         if rate > 0:
-            parts += [f"{rate:,.1f}/s", f"about {_duration((self._total - done) / rate)} left"]
+            parts += [f"{rate:,.1f}/s", f"about {_duration((total - done) / rate)} left"]
         return ", ".join(parts)
 
 
@@ -62,7 +61,7 @@ class _PlainLines:
     def __init__(self) -> None:
         self._said_at = time.monotonic()
 
-    def show(self, done: int, text: str) -> None:
+    def show(self, done: int, total: int, text: str) -> None:
         if time.monotonic() - self._said_at >= PLAIN_LINE_SECONDS:
             self._said_at = time.monotonic()
             say(text)

@@ -1,13 +1,10 @@
 """The SDK against a gateway that plays its parts."""
 
 import socket
-from typing import Any
 
 import pytest
 from fetchwork import Client, GatewayUnreachable, NeverSent, NotAuthorized, NotFound, ProblemError, WaitTimeout
-
-# A conftest cannot be imported by name here, several folders have one; its fixtures say what they are.
-PlayedGateway = Any
+from played_gateway import PlayedGateway
 
 
 async def test_submitted_fetch_is_waited_for_and_read(gateway: PlayedGateway, api_key: str) -> None:

@@ -1,0 +1,62 @@
+"""The feed by the SDK: in order, without a gap or a doubling over broken connections."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from fetchwork import Client, Event, NotAuthorized, ProblemError
+from played_feed import PlayedFeed
+from played_gateway import PlayedGateway
+
+URLS = [f"http://origin.example/{number}" for number in range(9)]
+
+
+async def _take(client: Client, count: int, *, after: str | None = None) -> list[Event]:
+    found: list[Event] = []
+    async with asyncio.timeout(20), aclosing(client.events(after=after)) as events:
+        async for event in events:
+            found.append(event)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_events_come_in_order_and_say_what_happened(gateway: PlayedGateway, feed: PlayedFeed, api_key: str) -> None:
+    feed.add(*URLS)
+    async with Client(gateway.url, api_key) as client:
+        found = await _take(client, 9)
+    assert [event.data["url"] for event in found] == URLS
+    assert (found[0].cursor, found[0].type, found[0].data["status"]) == ("1", "fetch.finished.v1", "succeeded")
+
+
+async def test_broken_feed_is_taken_up_where_it_ended(gateway: PlayedGateway, feed: PlayedFeed, api_key: str) -> None:
+    feed.add(*URLS)
+    feed.breaks = [2, 0, 3]
+    async with Client(gateway.url, api_key) as client:
+        found = await _take(client, 7, after="2")
+    assert [event.cursor for event in found] == ["3", "4", "5", "6", "7", "8", "9"]
+    assert feed.asked == [(None, "2"), ("4", None), ("4", None), ("7", None)]
+
+
+async def test_gateway_that_is_away_for_a_while_is_borne(gateway: PlayedGateway, feed: PlayedFeed, api_key: str) -> None:
+    feed.add(*URLS)
+    feed.refusals = 3
+    async with Client(gateway.url, api_key) as client:
+        assert len(await _take(client, 9)) == 9
+
+
+async def test_refusals_that_do_not_pass_are_raised_at_once(gateway: PlayedGateway, api_key: str) -> None:
+    async with Client(gateway.url, "wrong") as client:
+        with pytest.raises(NotAuthorized):
+            await _take(client, 1)
+    async with Client(gateway.url, api_key) as client:
+        with pytest.raises(ProblemError):
+            await _take(client, 1, after="nonsense")
+
+
+async def test_past_events_end(gateway: PlayedGateway, feed: PlayedFeed, api_key: str) -> None:
+    feed.add(*URLS)
+    async with Client(gateway.url, api_key) as client:
+        found = [event async for event in client.past_events(after="1")]
+    assert [event.data["url"] for event in found] == URLS[1:]
+    assert found[-1].cursor == "9"
