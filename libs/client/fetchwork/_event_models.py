@@ -2,13 +2,19 @@
 
 from typing import Any
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from fetchwork._models import Answer
 
+GAP = "gap"
+"""The type of an entry that is no event: some events behind the asked cursor are not kept any more."""
+
 
 class Event(Answer):
-    """One entry of the feed. `cursor` is its place: what comes after it can be asked for. `document` is what it says."""
+    """One event. `document` is all that was told (CloudEvents 1.0); its `id` stays the same when it is told again.
+
+    Everything behind this event comes behind `cursor`; of an event from a page, perhaps others of that page once more.
+    """
 
     cursor: str
     type: str
@@ -16,13 +22,14 @@ class Event(Answer):
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the event is about, without what is around it (CloudEvents)."""
-        data = self.document.get("data", self.document)
+        """What the event is about, without what is around it."""
+        data = self.document.get("data")
         return data if isinstance(data, dict) else {}
 
 
 class EventPage(Answer):
-    """A part of the feed, and the cursor to go on from."""
+    """Events in order, and the cursor behind them. `gap` is the oldest cursor that is kept, where older ones were asked for."""
 
     items: list[dict[str, Any]] = Field(default_factory=list)
-    next_cursor: str | None = Field(default=None, validation_alias=AliasChoices("next_cursor", "next", "after"))
+    next_cursor: str
+    gap: str | None = None

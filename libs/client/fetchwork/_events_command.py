@@ -9,40 +9,58 @@ import typer
 
 from fetchwork._ask import ask
 from fetchwork._client import Client
-from fetchwork._event_models import Event
+from fetchwork._event_calls import OLDEST
+from fetchwork._event_models import GAP, Event
 from fetchwork._terminal import harmless, say
 
-After = Annotated[str | None, typer.Option("--after", metavar="CURSOR", help="Only what came after this event.")]
+After = Annotated[
+    str | None, typer.Option("--after", metavar="CURSOR", help="Only what came behind it; 0 is before everything that is kept.")
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object an event, on a line of its own.")]
+Label = Annotated[str | None, typer.Option("--label", help="Only events of fetches with this label.")]
+BatchId = Annotated[str | None, typer.Option("--batch", metavar="ID", help="Only events of fetches of this batch.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object an event, with its cursor, on a line of its own.")]
 
 
-def events(after: After = None, follow: Follow = False, as_json: AsJson = False) -> None:
-    """Show what happened, in order. The first word of a line is the event's cursor, for --after.
+def events(
+    after: After = None, follow: Follow = False, label: Label = None, batch: BatchId = None, as_json: AsJson = False
+) -> None:
+    """Show what happened, in order: all that is kept, or with --follow what comes from now on.
+
+    At its end it says with which cursor to go on.
 
     Exit codes: 0 shown, 3 unreachable or not authorized, 7 refused, 130 interrupted.
     """
     place = after
 
-    def show(event: Event) -> None:
+    async def show(client: Client) -> None:
         nonlocal place
-        place = event.cursor
-        print(json.dumps(event.model_dump(mode="json")) if as_json else harmless(_line(event)), flush=True)
-
-    async def walk(client: Client) -> None:
-        async with aclosing(client.events(after=after) if follow else client.past_events(after=after)) as found:
+        coming = client.events(after=after, label=label, batch_id=batch)
+        past = client.past_events(after=after or OLDEST, label=label, batch_id=batch)
+        async with aclosing(coming if follow else past) as found:
             async for event in found:
-                show(event)
+                place = event.cursor or place
+                if event.type == GAP:
+                    say(harmless(f"Some events are not kept any more; the oldest that is has the cursor {_oldest(event)}."))
+                else:
+                    print(json.dumps(_document(event)) if as_json else harmless(_line(event)), flush=True)
 
     try:
-        ask(walk)
-    except typer.Exit:
+        ask(show)
+    finally:
         if place:
-            say(f"To go on: fetchwork events --follow --after {shlex.quote(place)}")
-        raise
+            say(f"To go on: fetchwork events{' --follow' if follow else ''} --after {shlex.quote(place)}")
+
+
+def _document(event: Event) -> dict[str, object]:
+    return {"cursor": event.cursor, **event.document}
 
 
 def _line(event: Event) -> str:
-    """The cursor, the type, and what is most telling about a fetch."""
+    """When, what, and what is most telling about a fetch."""
     facts = [str(event.data[name]) for name in ("status", "url", "id") if event.data.get(name)]
-    return "  ".join([event.cursor, event.type, *facts])
+    return "  ".join([str(event.document.get("time", "")), event.type, *facts])
+
+
+def _oldest(event: Event) -> str:
+    return str(event.document.get("oldest", ""))

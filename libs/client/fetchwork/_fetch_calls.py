@@ -121,7 +121,8 @@ class FetchCalls(Calls):
     async def retry(self, fetch_id: str) -> Fetch:
         """A new fetch with the same request as a finished one. Raises NotFound and other FetchworkErrors."""
         headers = {"Idempotency-Key": str(uuid4())}
-        return read(Fetch, await self._transport.call("POST", f"/v1/fetches/{fetch_id}/retry", headers=headers))
+        path = f"/v1/fetches/{fetch_id}/retry"
+        return read(Fetch, await self._transport.call("POST", path, headers=headers, repeat=Repeat.ALWAYS))
 
     async def plan(self, urls: Sequence[str]) -> list[PlanItem]:
         """What would happen to each URL, without fetching any. Raises FetchworkError."""

@@ -1,6 +1,5 @@
 """`fetchwork keys`: API keys, for operators. A secret is shown once, alone on stdout, and is never an argument."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -8,12 +7,13 @@ import typer
 
 from fetchwork._ask import ask
 from fetchwork._client import Client
-from fetchwork._key_models import Key, KeyLimits, NewKey
+from fetchwork._key_models import Key, NewKey
 from fetchwork._terminal import harmless, say
 
 keys = typer.Typer(help="Manage API keys; needs a key with the scope admin.", no_args_is_help=True)
 
 SCOPES_DEFAULT = ("fetch:read", "fetch:write", "store:read")
+NEVER = "never"
 LIMITS = ("requests_per_minute", "fetches_per_minute", "queued_fetches")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id of a key: the twelve characters, not the secret.")]
@@ -35,6 +35,7 @@ QueuedFetches = Annotated[
     int | None, typer.Option("--queued-fetches", min=0, help="Fetches accepted and not finished, at once; 0 sets no limit.")
 ]
 ExpiresAt = Annotated[str | None, typer.Option("--expires-at", metavar="TIME", help="With its offset, as 2027-01-31T00:00:00Z.")]
+NewExpiresAt = Annotated[str | None, typer.Option("--expires-at", metavar="TIME", help="With its offset, or: never.")]
 OverlapSeconds = Annotated[float | None, typer.Option("--overlap-seconds", min=0, help="How long the old secret stays good.")]
 
 
@@ -100,25 +101,22 @@ def change(
     requests_per_minute: RequestsPerMinute = None,
     fetches_per_minute: FetchesPerMinute = None,
     queued_fetches: QueuedFetches = None,
-    expires_at: ExpiresAt = None,
+    expires_at: NewExpiresAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given of a key, and nothing else.
 
     Exit codes: 0 changed, 2 usage, 3 unreachable or not authorized, 4 no such key, 7 refused.
     """
-    members = {"name": name, "scopes": sorted(scope) if scope else None, "expires_at": _time(expires_at)}
+    members = {"name": name, "scopes": sorted(scope) if scope else None}
     changes: dict[str, Any] = {member: value for member, value in members.items() if value is not None}
-    limits = _limits(requests_per_minute, fetches_per_minute, queued_fetches)
-    if not changes and not limits:
+    if expires_at is not None:
+        changes["expires_at"] = None if expires_at == NEVER else _time(expires_at)
+    if limits := _limits(requests_per_minute, fetches_per_minute, queued_fetches):
+        changes["limits"] = limits
+    if not changes:
         raise typer.BadParameter("Give at least one thing to change.")
-
-    async def apply(client: Client) -> Key:
-        if limits:
-            changes["limits"] = {**_values((await client.get_key(key_id)).limits), **limits}
-        return await client.change_key(key_id, **changes)
-
-    _show(ask(apply), as_json=as_json)
+    _show(ask(lambda client: client.change_key(key_id, **changes)), as_json=as_json)
 
 
 @keys.command()
@@ -144,10 +142,6 @@ def _limits(requests_per_minute: int | None, fetches_per_minute: int | None, que
     """The limits that were given; None for one that is lifted."""
     given = dict(zip(LIMITS, (requests_per_minute, fetches_per_minute, queued_fetches), strict=True))
     return {name: value or None for name, value in given.items() if value is not None}
-
-
-def _values(limits: KeyLimits) -> Mapping[str, int | None]:
-    return {name: getattr(limits, name) for name in LIMITS}
 
 
 def _time(text: str | None) -> datetime | None:

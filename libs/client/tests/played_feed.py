@@ -14,19 +14,27 @@ IDLE_LIMIT_SECONDS = 20
 
 @dataclass(slots=True, kw_only=True)
 class PlayedFeed:
-    """Events in order; cursors are their numbers, from 1. Each of the next connections breaks after `breaks` many events."""
+    """Events in order; cursors are their numbers, from 1. Each of the next connections breaks after `breaks` many events.
+
+    Before `oldest` nothing is kept. The next `empty_pages` pages have nothing for the caller, and a cursor that goes on.
+    """
 
     events: list[dict[str, Any]] = field(default_factory=list)
     breaks: list[int] = field(default_factory=list)
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
+    queries: list[dict[str, str]] = field(default_factory=list)
     refusals: int = 0
+    added_at_break: list[str] = field(default_factory=list)
+    oldest: int = 0
+    empty_pages: int = 0
     has_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, *urls: str) -> None:
         """Note that fetches have finished."""
         for url in urls:
             data = {"id": f"id-of-{url}", "url": url, "status": "succeeded"}
-            self.events.append({"id": str(len(self.events) + 1), "type": "fetch.finished.v1", "data": data})
+            head = {"id": f"event-{len(self.events) + 1}", "type": "fetch.finished.v1", "time": "2026-11-24T04:30:02Z"}
+            self.events.append({**head, "data": data})
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers to."""
@@ -36,27 +44,38 @@ class PlayedFeed:
         """Everything after the place that is asked for."""
         resuming, after = request.headers.get("Last-Event-ID"), request.query.get("after")
         self.asked.append((resuming, after))
+        self.queries.append(dict(request.query))
         if self.refusals:
             self.refusals -= 1
-            return problem(503, "The ledger cannot be asked right now")
+            return problem(503, "The feed cannot be read right now")
         if after == "nonsense":
-            return problem(422, "The request is not valid")
-        place = int(resuming or after or "0")
-        if "text/event-stream" not in request.headers.get("Accept", ""):
-            items = self.events[place : place + PAGE_EVENTS]
-            return web.json_response({"items": items, "next_cursor": items[-1]["id"] if items else after})
-        return await self._stream(request, place)
+            return problem(400, "The cursor does not belong to this list")
+        place = int(resuming or after or len(self.events))
+        gap = str(self.oldest) if place < self.oldest else None
+        place = max(place, self.oldest)
+        if "text/event-stream" in request.headers.get("Accept", ""):
+            return await self._stream(request, place, gap)
+        if self.empty_pages:
+            self.empty_pages -= 1
+            return web.json_response({"items": [], "next_cursor": str(place + 1), "gap": None})
+        items = self.events[place : place + PAGE_EVENTS]
+        return web.json_response({"items": items, "next_cursor": str(place + len(items)), "gap": gap})
 
-    async def _stream(self, request: web.Request, place: int) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, place: int, gap: str | None) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        await answer.write(b": hello\nretry: 10\n\n")
+        await answer.write(f"id: {place}\nretry: 10\n\n: ping\n\n".encode())
+        if gap is not None:
+            await answer.write(f'event: gap\ndata: {{"oldest":"{gap}"}}\n\n'.encode())
         left = self.breaks.pop(0) if self.breaks else None
-        for event in self.events[place:]:
+        if left == 0:
+            self.add(*self.added_at_break)
+            return abort(request)
+        for number, event in enumerate(self.events[place:], place + 1):
             if left == 0:
                 return abort(request)
             left = None if left is None else left - 1
-            text = f"id: {event['id']}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n"
+            text = f"id: {number}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n"
             await answer.write(text.encode())
         async with asyncio.timeout(IDLE_LIMIT_SECONDS):
             await self.has_ended.wait()

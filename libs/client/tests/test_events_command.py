@@ -14,13 +14,23 @@ async def test_past_events_are_a_line_each(commands: Commands, feed: PlayedFeed)
     feed.add(*URLS)
     done = await commands.run("events")
     assert (done.code, len(done.out.splitlines())) == (0, 5)
-    assert done.out.splitlines()[0] == f"1  fetch.finished.v1  succeeded  {URLS[0]}  id-of-{URLS[0]}"
+    assert done.out.splitlines()[0] == f"2026-11-24T04:30:02Z  fetch.finished.v1  succeeded  {URLS[0]}  id-of-{URLS[0]}"
+    assert done.err == "To go on: fetchwork events --after 5\n"
 
 
 async def test_only_what_came_after_a_cursor(commands: Commands, feed: PlayedFeed) -> None:
     feed.add(*URLS)
     done = await commands.run("events", "--after", "3", "--json")
-    assert [json.loads(line)["cursor"] for line in done.out.splitlines()] == ["4", "5"]
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["event-4", "event-5"]
+
+
+async def test_gap_is_said_and_is_no_event(commands: Commands, feed: PlayedFeed) -> None:
+    feed.add(*URLS)
+    feed.oldest = 4
+    done = await commands.run("events", "--after", "1", "--json", "--label", "shop", "--batch", "b")
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["event-5"]
+    assert "the oldest that is has the cursor 4" in done.err
+    assert (feed.queries[0]["label"], feed.queries[0]["batch_id"]) == ("shop", "b")
 
 
 async def test_following_survives_breaks_and_interruption_says_how_to_go_on(commands: Commands, feed: PlayedFeed) -> None:

@@ -49,8 +49,9 @@ async def test_change_keeps_what_is_not_given(commands: Commands, keys: PlayedKe
     key_id = next(iter(keys.keys))
     done = await commands.run("keys", "change", key_id, "--fetches-per-minute", "5", "--queued-fetches", "0", "--json")
     assert done.code == 0
-    limits = {"requests_per_minute": 60, "fetches_per_minute": 5, "queued_fetches": None}
-    assert keys.requests[-1] == {"limits": limits}
+    assert keys.requests[-1] == {"limits": {"fetches_per_minute": 5, "queued_fetches": None}}
+    await commands.run("keys", "change", key_id, "--expires-at", "never")
+    assert keys.requests[-1] == {"expires_at": None}
     await commands.run("keys", "change", key_id, "--name", "other", "--scope", "store:read", "--scope", "fetch:read")
     assert keys.requests[-1] == {"name": "other", "scopes": ["fetch:read", "store:read"]}
 
