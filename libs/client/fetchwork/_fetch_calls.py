@@ -21,6 +21,8 @@ from fetchwork._transport import read
 POLL_FIRST_SECONDS = 0.05
 POLL_GROWTH = 1.5
 POLL_LIMIT_SECONDS = 1.0
+LONG_POLL_SECONDS = 20
+"""How long the gateway is asked to wait with one answer; proxies give up on longer ones."""
 PLAN_URLS = 100
 """URLs asked about in one request."""
 
@@ -54,21 +56,29 @@ class FetchCalls(Calls):
         )
         return read(Fetch, answer)
 
-    async def get(self, fetch_id: str) -> Fetch:
-        """How a fetch is doing now. Raises NotFound and other FetchworkErrors."""
-        return read(Fetch, await self._transport.call("GET", f"/v1/fetches/{fetch_id}"))
+    async def get(self, fetch_id: str, *, wait_seconds: int = 0) -> Fetch:
+        """How a fetch is doing now, or, should that be sooner than `wait_seconds`, when it is finished.
+
+        The gateway waits for a shorter time if it wants to. Raises NotFound and other FetchworkErrors.
+        """
+        headers = {"Prefer": f"wait={wait_seconds}"} if wait_seconds else {}
+        path = f"/v1/fetches/{fetch_id}"
+        return read(Fetch, await self._transport.call("GET", path, headers=headers, reading_seconds=wait_seconds))
 
     async def wait(self, fetch_id: str, *, wait_seconds: float) -> Fetch:
         """The fetch once it is finished. Raises WaitTimeout after `wait_seconds`, and other FetchworkErrors."""
         deadline = time.monotonic() + wait_seconds
         pause = POLL_FIRST_SECONDS
-        while not (fetch := await self.get(fetch_id)).is_finished:
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            fetch = await self.get(fetch_id, wait_seconds=min(int(left), LONG_POLL_SECONDS))
             left = deadline - time.monotonic()
+            if fetch.is_finished:
+                return fetch
             if left <= 0:
                 raise WaitTimeout(fetch)
             await asyncio.sleep(min(pause, left))
             pause = min(pause * POLL_GROWTH, POLL_LIMIT_SECONDS)
-        return fetch
 
     async def content(self, fetch_id: str) -> bytes:
         """The body that was fetched, decoded. Raises NotFound when there is none, and other FetchworkErrors."""

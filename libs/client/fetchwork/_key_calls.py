@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from fetchwork._calls import Calls
 from fetchwork._fetch_options import time_text
@@ -35,7 +36,7 @@ class KeyCalls(Calls):
             "expires_at": time_text(expires_at) if expires_at else None,
         }
         asked = {member: value for member, value in members.items() if value is not None}
-        return read(NewKey, await self._transport.call("POST", "/v1/keys", json=asked))
+        return await self._secret("/v1/keys", asked)
 
     def list_keys(self, *, tenant: str | None = None, limit: int | None = None) -> AsyncIterator[Key]:
         """Keys, those of one tenant or of all, `limit` at most. Raises FetchworkError."""
@@ -53,8 +54,13 @@ class KeyCalls(Calls):
     async def rotate_key(self, key_id: str, *, overlap_seconds: float | None = None) -> NewKey:
         """Give a key a new secret; the old one is good for `overlap_seconds` more. Raises NotFound and other FetchworkErrors."""
         asked = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
-        return read(NewKey, await self._transport.call("POST", f"/v1/keys/{key_id}/rotate", json=asked))
+        return await self._secret(f"/v1/keys/{key_id}/rotate", asked)
 
     async def revoke_key(self, key_id: str) -> None:
         """Make a key good for nothing, for ever. Raises NotFound and other FetchworkErrors."""
         await self._transport.call("DELETE", f"/v1/keys/{key_id}")
+
+    async def _secret(self, path: str, asked: Mapping[str, Any]) -> NewKey:
+        """A secret that is made once, although its answer may have to be asked for again."""
+        headers = {"Idempotency-Key": str(uuid4())}
+        return read(NewKey, await self._transport.call("POST", path, json=asked, headers=headers, repeat=Repeat.ALWAYS))

@@ -7,8 +7,8 @@ from enum import Enum
 from fetchwork._errors import FetchworkError, GatewayUnreachable, NeverSent, ProblemError
 
 TRIES = 4
-IN_FLIGHT_TRIES = 30
-"""How often a call waits for an earlier one with its idempotency key; the gateway asks for a second each time."""
+IN_FLIGHT_TRIES = 60
+"""How often a call waits for an earlier one with its idempotency key: a second each time, and longer than the gateway holds a key."""
 BACKOFF_FIRST_SECONDS = 0.2
 BACKOFF_LIMIT_SECONDS = 5.0
 RETRY_AFTER_LIMIT_SECONDS = 60.0

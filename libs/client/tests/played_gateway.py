@@ -82,6 +82,7 @@ class PlayedGateway:
         if identifier not in self.fetches:
             return problem(404, "There is nothing here")
         self.looks[identifier] += 1
+        self.preferences.append(request.headers.get("Prefer"))
         self.was_looked_at.set()
         return web.json_response(self._document(identifier, "queued") if self._is_new(identifier) else self.document(identifier))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-from played_answers import problem
+from played_answers import abort, problem
 
 
 @dataclass(slots=True, kw_only=True)
@@ -13,6 +13,7 @@ class PlayedKeys:
 
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    idempotency_keys: list[str] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
 
     def routes(self) -> list[web.RouteDef]:
@@ -30,6 +31,9 @@ class PlayedKeys:
         """A key with its secret."""
         asked = await request.json()
         self.requests.append(asked)
+        self.idempotency_keys.append(request.headers["Idempotency-Key"])
+        if "broken" in asked["name"] and len(self.requests) <= 2:
+            return abort(request)
         if "forbidden" in asked["name"]:
             return problem(403, "The API key may not do this")
         identifier = f"key{len(self.keys):09}"

@@ -51,6 +51,15 @@ async def test_gateway_can_be_asked_to_wait(gateway: PlayedGateway, api_key: str
     assert gateway.preferences == ["wait=2"]
 
 
+async def test_gateway_waits_for_us_instead_of_being_asked_again_and_again(gateway: PlayedGateway, api_key: str) -> None:
+    identifier = gateway.promise({"url": URL})
+    async with Client(gateway.url, api_key) as client:
+        await client.wait(identifier, wait_seconds=10)
+        await client.wait(identifier, wait_seconds=1000)
+        await client.wait(identifier, wait_seconds=0.5)
+    assert gateway.preferences == ["wait=9", "wait=9", "wait=20", None]
+
+
 async def test_waiting_gateway_has_its_time_besides_the_usual(gateway: PlayedGateway, api_key: str) -> None:
     async with Client(gateway.url, api_key, timeout_seconds=0.1) as client:
         assert (await client.submit("http://slow.example/", wait_seconds=20)).is_succeeded

@@ -26,6 +26,12 @@ async def test_secret_is_in_the_answer_and_in_no_print_of_it(gateway: PlayedGate
     ]
 
 
+async def test_broken_connection_makes_no_second_secret(gateway: PlayedGateway, keys: PlayedKeys, api_key: str) -> None:
+    async with Client(gateway.url, api_key) as client:
+        assert (await client.create_key("broken", scopes=["fetch:read"])).secret == "secret-1"
+    assert (len(keys.idempotency_keys), len(set(keys.idempotency_keys))) == (3, 1)
+
+
 async def test_keys_are_listed_changed_rotated_and_revoked(gateway: PlayedGateway, keys: PlayedKeys, api_key: str) -> None:
     async with Client(gateway.url, api_key) as client:
         made = [await client.create_key(f"key {number}", scopes=["fetch:read"]) for number in range(3)]
