@@ -8,7 +8,7 @@ from fetchwork._errors import FetchworkError, GatewayUnreachable, NeverSent, Pro
 
 TRIES = 4
 IN_FLIGHT_TRIES = 60
-"""How often a call waits for an earlier one with its idempotency key: a second each time, and longer than the gateway holds a key."""
+"""How often a call waits for an earlier one with its idempotency key: a second each time, longer than a dead one holds it."""
 BACKOFF_FIRST_SECONDS = 0.2
 BACKOFF_LIMIT_SECONDS = 5.0
 RETRY_AFTER_LIMIT_SECONDS = 60.0

@@ -10,6 +10,8 @@ from played_answers import abort, problem
 
 PAGE_EVENTS = 2
 IDLE_LIMIT_SECONDS = 20
+BREAK_AT_ONCE = -1
+"""Break before even a cursor was sent."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,10 +66,13 @@ class PlayedFeed:
     async def _stream(self, request: web.Request, place: int, gap: str | None) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        await answer.write(f"id: {place}\nretry: 10\n\n: ping\n\n".encode())
+        await answer.write(b"retry: 10\n\n: ping\n\n")
+        left = self.breaks.pop(0) if self.breaks else None
+        if left == BREAK_AT_ONCE:
+            return abort(request)
+        await answer.write(f"id: {place}\n\n".encode())
         if gap is not None:
             await answer.write(f'event: gap\ndata: {{"oldest":"{gap}"}}\n\n'.encode())
-        left = self.breaks.pop(0) if self.breaks else None
         if left == 0:
             self.add(*self.added_at_break)
             return abort(request)

@@ -29,6 +29,7 @@ class PlayedGateway:
     looks: Counter[str] = field(default_factory=Counter)
     was_looked_at: asyncio.Event = field(default_factory=asyncio.Event)
     lists: list[dict[str, str]] = field(default_factory=list)
+    sound_contents: int = 0
     broken_contents: int = 0
     contents_sent: int = 0
 
@@ -122,9 +123,9 @@ class PlayedGateway:
         return web.json_response({"items": [_plan(url) for url in urls]})
 
     async def send(self, request: web.Request) -> web.StreamResponse:
-        """The content; broken off in the middle as often as `broken_contents` says."""
+        """The content; after `sound_contents` times broken off in the middle as often as `broken_contents` says."""
         self.contents_sent += 1
-        if self.broken_contents:
+        if self.broken_contents and self.contents_sent > self.sound_contents:
             self.broken_contents -= 1
             started = web.StreamResponse(headers={"Content-Length": "5"})
             await started.prepare(request)

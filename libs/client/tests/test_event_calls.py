@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 from fetchwork import Client, Event, NotAuthorized, ProblemError
-from played_feed import PlayedFeed
+from played_feed import BREAK_AT_ONCE, PlayedFeed
 from played_gateway import PlayedGateway
 
 URLS = [f"http://origin.example/{number}" for number in range(9)]
@@ -31,7 +31,7 @@ async def test_events_come_in_order_and_say_what_happened(gateway: PlayedGateway
 
 async def test_broken_feed_is_taken_up_where_it_ended(gateway: PlayedGateway, feed: PlayedFeed, api_key: str) -> None:
     feed.add(*URLS)
-    feed.breaks = [2, 0, 3]
+    feed.breaks = [2, BREAK_AT_ONCE, 3]
     async with Client(gateway.url, api_key) as client:
         found = await _take(client, 7, after="2")
     assert [event.cursor for event in found] == ["3", "4", "5", "6", "7", "8", "9"]
