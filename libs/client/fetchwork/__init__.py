@@ -15,7 +15,7 @@ from fetchwork._errors import (
 from fetchwork._event_models import Event, EventPage
 from fetchwork._fetch_options import FetchOptions
 from fetchwork._key_models import Key, KeyLimits, NewKey
-from fetchwork._models import Attempt, Egress, Fetch, FetchFailure, Links, PlanItem, Response, Waiting
+from fetchwork._models import Attempt, Egress, Fetch, FetchFailure, Links, PacePlan, PlanItem, Response, RobotsPlan, Waiting
 
 __all__ = [
     "Attempt",
@@ -40,9 +40,11 @@ __all__ = [
     "NewKey",
     "NotAuthorized",
     "NotFound",
+    "PacePlan",
     "PlanItem",
     "ProblemError",
     "Response",
+    "RobotsPlan",
     "WaitTimeout",
     "Waiting",
 ]

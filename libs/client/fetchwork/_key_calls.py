@@ -56,9 +56,9 @@ class KeyCalls(Calls):
         asked = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
         return await self._secret(f"/v1/keys/{key_id}/rotate", asked)
 
-    async def revoke_key(self, key_id: str) -> None:
+    async def revoke_key(self, key_id: str) -> Key:
         """Make a key good for nothing, for ever. Raises NotFound and other FetchworkErrors."""
-        await self._transport.call("DELETE", f"/v1/keys/{key_id}")
+        return read(Key, await self._transport.call("DELETE", f"/v1/keys/{key_id}"))
 
     async def _secret(self, path: str, asked: Mapping[str, Any]) -> NewKey:
         """A secret that is made once, although its answer may have to be asked for again."""

@@ -23,7 +23,7 @@ Scopes = Annotated[
     typer.Option("--scope", help="fetch:write, fetch:read, store:read or admin; repeatable. All but admin if absent."),
 ]
 NewScopes = Annotated[list[str] | None, typer.Option("--scope", help="All scopes from now on; repeatable.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="Whose key it is; the tenant of your own key if absent.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="Whose key it is; `default` if absent.")]
 OfTenant = Annotated[str | None, typer.Option("--tenant", help="Only keys of this tenant.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What people call the key.")]
 NewName = Annotated[str | None, typer.Option("--name", help="What people call the key.")]
@@ -129,13 +129,12 @@ def rotate(key_id: Id, overlap_seconds: OverlapSeconds = None, as_json: AsJson =
 
 
 @keys.command()
-def revoke(key_id: Id) -> None:
+def revoke(key_id: Id, as_json: AsJson = False) -> None:
     """Make a key good for nothing, for ever.
 
     Exit codes: 0 revoked, 3 unreachable or not authorized, 4 no such key, 7 refused.
     """
-    ask(lambda client: client.revoke_key(key_id))
-    say(f"key {key_id} is revoked.")
+    _show(ask(lambda client: client.revoke_key(key_id)), as_json=as_json)
 
 
 def _limits(requests_per_minute: int | None, fetches_per_minute: int | None, queued_fetches: int | None) -> dict[str, int | None]:
@@ -179,5 +178,5 @@ def _words(value: Any) -> str:
 
 
 def _line(key: Key) -> str:
-    state = "revoked" if key.revoked_at else f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "good"
-    return "  ".join([f"{key.id:<12}", f"{key.tenant:<16}", f"{state:<16}", " ".join(sorted(key.scopes)), key.name])
+    state = key.state + (f" until {key.expires_at:%Y-%m-%d}" if key.expires_at else "")
+    return "  ".join([f"{key.id:<12}", f"{key.tenant:<16}", f"{state:<24}", " ".join(sorted(key.scopes)), key.name])

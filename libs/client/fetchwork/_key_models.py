@@ -16,11 +16,12 @@ class KeyLimits(Answer):
 
 
 class Key(Answer):
-    """One API key, without its secret."""
+    """One API key, without its secret. `state` is active, expired or revoked."""
 
     id: str
     tenant: str
     name: str = ""
+    state: str = "active"
     scopes: list[str] = Field(default_factory=list)
     limits: KeyLimits = KeyLimits()
     created_at: datetime | None = None

@@ -99,10 +99,26 @@ class Page(Answer):
 
 
 class Egress(Answer):
-    """Whether our policy lets a URL be dialled: the verdict is allow or refuse."""
+    """Whether the gateway's policy lets a URL be dialled: the verdict is allow or refuse. `detail` says what to change."""
 
     verdict: str
     reason: str | None = None
+    detail: str | None = None
+
+
+class RobotsPlan(Answer):
+    """What robots.txt says: allowed, disallowed, unavailable, unreachable or unknown, and the line that decides."""
+
+    verdict: str
+    line: str | None = None
+
+
+class PacePlan(Answer):
+    """Who set the host's pace, its delay, and what an operator made of the host: open, paused or banned."""
+
+    rule: str
+    delay_ms: int = 0
+    state: str = "open"
 
 
 class PlanItem(Answer):
@@ -111,11 +127,13 @@ class PlanItem(Answer):
     url: str
     normalized_url: str | None = None
     egress: Egress
-    robots: Any = None
-    pace: Any = None
+    robots: RobotsPlan | None = None
+    pace: PacePlan | None = None
     earliest_at: datetime | None = None
 
     @property
-    def is_allowed(self) -> bool:
-        """True when the URL would be dialled."""
-        return self.egress.verdict == "allow"
+    def is_refused(self) -> bool:
+        """True when a fetch would be refused: by the policy of addresses, by robots.txt, or because its host is banned."""
+        is_disallowed = self.robots is not None and self.robots.verdict == "disallowed"
+        is_banned = self.pace is not None and self.pace.state == "banned"
+        return self.egress.verdict != "allow" or is_disallowed or is_banned

@@ -1,6 +1,6 @@
 """`fetchwork plan`: what would happen to URLs, without fetching any."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,19 +21,16 @@ def plan(urls: Urls, as_json: AsJson = False) -> None:
     items = ask(lambda client: client.plan(urls))
     for item in items:
         print(item.model_dump_json() if as_json else harmless(_line(item)))
-    raise typer.Exit(int(ExitCode.SUCCESS if all(item.is_allowed for item in items) else ExitCode.SOME_FAILED))
+    raise typer.Exit(int(ExitCode.SOME_FAILED if any(item.is_refused for item in items) else ExitCode.SUCCESS))
 
 
 def _line(item: PlanItem) -> str:
+    robots, pace = item.robots, item.pace
     facts = [
-        item.egress.reason if not item.is_allowed else None,
-        f"robots {_named(item.robots, 'verdict')}" if item.robots else None,
-        f"pace {_named(item.pace, 'rule')}" if item.pace else None,
-        f"from {item.earliest_at:%Y-%m-%dT%H:%M:%SZ}" if item.earliest_at else None,
+        ": ".join(filter(None, (item.egress.reason, item.egress.detail))) if item.egress.verdict != "allow" else "",
+        f"robots {robots.verdict}{f' ({robots.line})' if robots.line else ''}" if robots else "",
+        f"pace {pace.rule} {pace.delay_ms} ms" if pace else "",
+        f"host {pace.state}" if pace and pace.state != "open" else "",
+        f"from {item.earliest_at:%Y-%m-%dT%H:%M:%SZ}" if item.earliest_at else "",
     ]
-    return "  ".join([f"{item.egress.verdict:<10} {item.normalized_url or item.url}", *filter(None, facts)])
-
-
-def _named(value: Any, member: str) -> str:
-    """The word for a verdict or a rule, which is a member where there are details."""
-    return str(value.get(member, "known")) if isinstance(value, dict) else str(value)
+    return "  ".join([f"{'refuse' if item.is_refused else 'allow':<10} {item.normalized_url or item.url}", *filter(None, facts)])

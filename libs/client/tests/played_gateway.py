@@ -158,8 +158,9 @@ class PlayedGateway:
 def _plan(url: str) -> dict[str, Any]:
     if "refused" in url:
         return {"url": url, "normalized_url": None, "egress": {"verdict": "refuse", "reason": "deny_private"}}
-    pace = {"rule": "default", "delay_ms": 0}
-    facts = {"robots": {"verdict": "allowed"}, "pace": pace, "earliest_at": "2026-11-24T04:30:02Z"}
+    pace = {"rule": "default", "delay_ms": 0, "state": "banned" if "banned" in url else "open"}
+    robots = {"verdict": "disallowed" if "disallowed" in url else "allowed", "line": "Allow: /"}
+    facts = {"robots": robots, "pace": pace, "earliest_at": "2026-11-24T04:30:02Z"}
     return {"url": url, "normalized_url": url.lower(), "egress": {"verdict": "allow", "reason": "public"}, **facts}
 
 

@@ -65,6 +65,7 @@ class PlayedKeys:
         return web.json_response({**self.keys[request.match_info["id"]], "secret": "secret-2"})
 
     async def revoke(self, request: web.Request) -> web.Response:
-        """Nothing to say about it."""
+        """The key as it is from now on."""
         self.revoked.append(request.match_info["id"])
-        return web.Response(status=204)
+        self.keys[request.match_info["id"]]["state"] = "revoked"
+        return await self.show(request)

@@ -118,7 +118,7 @@ async def test_plan_has_an_item_for_each_url_in_their_order(gateway: PlayedGatew
     async with Client(gateway.url, api_key) as client:
         items = await client.plan(urls)
     assert [item.url for item in items] == urls
-    assert [item.is_allowed for item in items[:2]] == [True, False]
+    assert [item.is_refused for item in items[:2]] == [False, True]
     assert items[1].egress.reason == "deny_private"
     assert gateway.fetches == {}
 

@@ -39,7 +39,7 @@ async def test_keys_are_listed_changed_rotated_and_revoked(gateway: PlayedGatewa
         assert (await client.change_key(made[0].id, name="other")).name == "other"
         assert (await client.get_key(made[0].id)).name == "other"
         assert (await client.rotate_key(made[0].id, overlap_seconds=60)).secret == "secret-2"
-        await client.revoke_key(made[0].id)
+        assert (await client.revoke_key(made[0].id)).state == "revoked"
     assert keys.requests[-2:] == [{"name": "other"}, {"overlap_seconds": 60}]
     assert keys.revoked == [made[0].id]
 

@@ -64,8 +64,11 @@ async def test_new_secret_of_a_rotated_key_is_all_of_stdout(commands: Commands, 
 
 
 async def test_revoked_is_0(commands: Commands, keys: PlayedKeys) -> None:
+    await commands.run("keys", "create", "shop")
     done = await commands.run("keys", "revoke", "key000000000")
-    assert (done.code, done.out, keys.revoked) == (0, "", ["key000000000"])
+    assert (done.code, keys.revoked) == (0, ["key000000000"])
+    assert "state            revoked" in done.out.splitlines()
+    assert json.loads((await commands.run("keys", "revoke", "key000000000", "--json")).out)["state"] == "revoked"
 
 
 async def test_unknown_key_is_4_and_missing_scope_3(commands: Commands) -> None:

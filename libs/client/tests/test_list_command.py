@@ -68,14 +68,21 @@ async def test_retry_prints_the_id_of_the_new_fetch(commands: Commands, gateway:
 async def test_plan_is_a_line_a_url(commands: Commands, gateway: PlayedGateway) -> None:
     done = await commands.run("plan", "http://ORIGIN.example/")
     assert done.code == 0
-    assert done.out == "allow      http://origin.example/  robots allowed  pace default  from 2026-11-24T04:30:02Z\n"
+    facts = "robots allowed (Allow: /)  pace default 0 ms  from 2026-11-24T04:30:02Z"
+    assert done.out == f"allow      http://origin.example/  {facts}\n"
     assert gateway.fetches == {}
 
 
-async def test_plan_that_refuses_some_is_5(commands: Commands) -> None:
+@pytest.mark.parametrize("host", ["refused", "disallowed", "banned"])
+async def test_plan_that_refuses_some_is_5(commands: Commands, host: str) -> None:
+    done = await commands.run("plan", URL, f"http://{host}.example/")
+    assert (done.code, [line.split()[0] for line in done.out.splitlines()]) == (5, ["allow", "refuse"])
+
+
+async def test_plan_in_json_is_an_object_a_url(commands: Commands) -> None:
     done = await commands.run("plan", "--json", URL, "http://refused.example/")
     allowed, refused = [json.loads(line)["egress"] for line in done.out.splitlines()]
-    assert (done.code, allowed["verdict"], refused) == (5, "allow", {"verdict": "refuse", "reason": "deny_private"})
+    assert (allowed["verdict"], refused["verdict"], refused["reason"]) == ("allow", "refuse", "deny_private")
 
 
 @pytest.mark.parametrize("arguments", [["cancel"], ["retry"], ["plan"], ["list", "--limit", "0"]])
