@@ -13,7 +13,7 @@ from exchanges import KEY, TOKEN, Exchange, load_exchanges, named, play
 from fetcher.metrics import FetcherMetrics
 from fetcher.report import Reporter, StoreAddress, store_session
 from fetcher.slots import Slots
-from fetchwork import Client, FetchNotFound, NotAuthorized, ProblemError
+from fetchwork import Client, NotAuthorized, NotFound, ProblemError
 from recorded_events import recorded_event
 from redis.asyncio import Redis
 
@@ -59,7 +59,7 @@ async def test_todays_sdk_reads_content_of_then() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error"), [("unknown", FetchNotFound), ("unauthenticated", NotAuthorized), ("submit-invalid", ProblemError)]
+    ("name", "error"), [("unknown", NotFound), ("unauthenticated", NotAuthorized), ("submit-invalid", ProblemError)]
 )
 async def test_todays_sdk_reads_a_problem_of_then(name: str, error: type[ProblemError]) -> None:
     exchange = named("gateway", name)

@@ -1,30 +1,50 @@
-"""The SDK of Fetchwork: submit a fetch, wait for it, read what came back. The command line stands on it."""
+"""The SDK of Fetchwork: submit fetches, wait for them, read what came back, follow the feed. The command line stands on it."""
 
+from fetchwork._batch_models import Batch, BatchCounts, BatchError, BatchProgress
 from fetchwork._client import Client
 from fetchwork._errors import (
-    FetchNotFound,
+    BatchWaitTimeout,
     FetchworkError,
     GatewayUnreachable,
     NeverSent,
     NotAuthorized,
+    NotFound,
     ProblemError,
     WaitTimeout,
 )
-from fetchwork._models import Attempt, Fetch, FetchFailure, Links, Response, Waiting
+from fetchwork._event_models import Event, EventPage
+from fetchwork._fetch_options import FetchOptions
+from fetchwork._key_models import Key, KeyLimits, NewKey
+from fetchwork._models import Attempt, Egress, Fetch, FetchFailure, Links, PacePlan, PlanItem, Response, RobotsPlan, Waiting
 
 __all__ = [
     "Attempt",
+    "Batch",
+    "BatchCounts",
+    "BatchError",
+    "BatchProgress",
+    "BatchWaitTimeout",
     "Client",
+    "Egress",
+    "Event",
+    "EventPage",
     "Fetch",
     "FetchFailure",
-    "FetchNotFound",
+    "FetchOptions",
     "FetchworkError",
     "GatewayUnreachable",
+    "Key",
+    "KeyLimits",
     "Links",
     "NeverSent",
+    "NewKey",
     "NotAuthorized",
+    "NotFound",
+    "PacePlan",
+    "PlanItem",
     "ProblemError",
     "Response",
+    "RobotsPlan",
     "WaitTimeout",
     "Waiting",
 ]

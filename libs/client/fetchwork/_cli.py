@@ -1,12 +1,20 @@
 """The `fetchwork` command: its verbs, each told in a module of its own.
 
 Exit codes: 0 all succeeded, 1 unexpected, 2 usage, 3 unreachable or not authorized, 4 not found, 5 some failed,
-6 timed out waiting, 130 interrupted.
+6 timed out waiting, 7 refused, 130 interrupted.
 """
+
+from collections.abc import Callable, Mapping
 
 import typer
 
+from fetchwork._batch_command import batch
+from fetchwork._change_commands import cancel, retry
+from fetchwork._events_command import events
 from fetchwork._fetch_command import fetch
+from fetchwork._key_commands import keys
+from fetchwork._list_command import list_fetches
+from fetchwork._plan_command import plan
 from fetchwork._stack_commands import down, env, logs, status, up
 
 app = typer.Typer(
@@ -16,8 +24,23 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
 )
-for command in (up, down, status, env, logs, fetch):
-    app.command()(command)
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "env": env,
+    "logs": logs,
+    "fetch": fetch,
+    "batch": batch,
+    "list": list_fetches,
+    "cancel": cancel,
+    "retry": retry,
+    "plan": plan,
+    "events": events,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

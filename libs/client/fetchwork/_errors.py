@@ -4,13 +4,15 @@ FetchworkError
 ├── GatewayUnreachable     no answer, or none that a gateway would give
 │   └── NeverSent          and the gateway cannot have seen the request
 ├── WaitTimeout            we stopped waiting, the fetch goes on; carries how it was last seen
+├── BatchWaitTimeout       the same of a batch
 └── ProblemError           the gateway answered with a problem document (RFC 9457)
     ├── NotAuthorized      401 or 403
-    └── FetchNotFound      404
+    └── NotFound           404
 """
 
 from typing import Any
 
+from fetchwork._batch_models import BatchProgress
 from fetchwork._models import Fetch
 
 
@@ -37,6 +39,17 @@ class WaitTimeout(FetchworkError):
         return f"fetch {self.fetch.id} is not finished yet"
 
 
+class BatchWaitTimeout(FetchworkError):
+    """The batch was not finished in the time we had, and goes on. `batch` is how it was last seen."""
+
+    def __init__(self, batch: BatchProgress) -> None:
+        super().__init__(batch)
+        self.batch = batch
+
+    def __str__(self) -> str:
+        return f"batch {self.batch.id} is not finished yet"
+
+
 class ProblemError(FetchworkError):
     """The gateway refused. The attributes are the members of its problem document, empty where it had none."""
 
@@ -51,7 +64,7 @@ class ProblemError(FetchworkError):
         self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
-        faults = [f"{fault.get('pointer', '#')}: {fault.get('detail', '')}" for fault in self.errors]
+        faults = [f"{fault.get('pointer') or fault.get('parameter') or '#'}: {fault.get('detail', '')}" for fault in self.errors]
         trace = f" (trace {self.trace_id})" if self.trace_id else ""
         return "; ".join([": ".join(filter(None, (self.title, self.detail))), *faults]) + trace
 
@@ -60,5 +73,5 @@ class NotAuthorized(ProblemError):
     """The API key is missing, wrong, or not allowed to do this."""
 
 
-class FetchNotFound(ProblemError):
-    """There is no such fetch, or no content for it."""
+class NotFound(ProblemError):
+    """There is no such fetch, batch or key, or no content for it."""

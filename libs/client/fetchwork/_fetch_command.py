@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from fetchwork._client import Client
-from fetchwork._errors import FetchworkError, GatewayUnreachable, NotAuthorized
-from fetchwork._exit_codes import ExitCode
+from fetchwork._errors import FetchworkError
+from fetchwork._exit_codes import ExitCode, code_of
 from fetchwork._gateway_address import find_gateway
 from fetchwork._results import Result, exit_code_of, show
 from fetchwork._run import Run
@@ -65,7 +65,7 @@ def fetch(
     try:
         asyncio.run(_perform(run, Client(address.url, address.api_key), output=output, is_waiting=not no_wait))
     except FetchworkError as error:
-        code = ExitCode.UNREACHABLE if isinstance(error, GatewayUnreachable | NotAuthorized) else ExitCode.UNEXPECTED
+        code = code_of(error)
         say(f"error: {error}")
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED

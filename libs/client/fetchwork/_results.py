@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from fetchwork._errors import FetchNotFound, ProblemError
+from fetchwork._errors import NotFound, ProblemError
 from fetchwork._exit_codes import ExitCode
 from fetchwork._models import Fetch
 from fetchwork._terminal import harmless
@@ -25,7 +25,7 @@ def exit_code_of(results: Sequence[Result], *, has_waited: bool) -> ExitCode:
     fetches = [result.fetch for result in results if result.fetch]
     if has_waited and any(not fetch.is_finished for fetch in fetches):
         return ExitCode.TIMED_OUT
-    if any(isinstance(result.problem, FetchNotFound) for result in results):
+    if any(isinstance(result.problem, NotFound) for result in results):
         return ExitCode.NOT_FOUND
     if any(result.problem for result in results) or any(fetch.is_finished and not fetch.is_succeeded for fetch in fetches):
         return ExitCode.SOME_FAILED
@@ -35,13 +35,23 @@ def exit_code_of(results: Sequence[Result], *, has_waited: bool) -> ExitCode:
 def show(results: Sequence[Result], *, as_json: bool, file: TextIO) -> None:
     """Print one line a target, in the order they were given."""
     for result in results:
-        line = json.dumps(_document(result)) if as_json else harmless(_line(result))
+        line = json.dumps(_document(result)) if as_json else _line(result)
         print(line, file=file)
+
+
+def fetch_document(fetch: Fetch) -> dict[str, Any]:
+    """A fetch as JSON shows it."""
+    return fetch.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def fetch_line(fetch: Fetch) -> str:
+    """A fetch in one line, harmless to a terminal."""
+    return harmless(f"{fetch.status:<10} {fetch.url}  {_facts(fetch)}  {fetch.id}")
 
 
 def _document(result: Result) -> dict[str, Any]:
     if result.fetch is not None:
-        return result.fetch.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return fetch_document(result.fetch)
     problem = result.problem
     if problem is None:
         return {"url": result.target, "status": "unsent"}
@@ -51,11 +61,8 @@ def _document(result: Result) -> dict[str, Any]:
 
 def _line(result: Result) -> str:
     if result.problem is not None:
-        return f"{'refused':<10} {result.target}  {result.problem}"
-    fetch = result.fetch
-    if fetch is None:
-        return f"{'unsent':<10} {result.target}"
-    return f"{fetch.status:<10} {fetch.url or result.target}  {_facts(fetch)}  {fetch.id}"
+        return harmless(f"{'refused':<10} {result.target}  {result.problem}")
+    return fetch_line(result.fetch) if result.fetch else harmless(f"{'unsent':<10} {result.target}")
 
 
 def _facts(fetch: Fetch) -> str:

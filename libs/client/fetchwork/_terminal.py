@@ -34,7 +34,7 @@ def harmless(text: str) -> str:
 @contextmanager
 def working() -> Iterator[Callable[[str], None]]:
     """Show what is being done: a spinner that goes away, or plain lines where stderr is no terminal."""
-    console = _animated()
+    console = animated()
     if console is None:
         yield lambda message: say(f"{message} ...")
         return
@@ -45,7 +45,7 @@ def working() -> Iterator[Callable[[str], None]]:
 @contextmanager
 def counting(total: int) -> Iterator[Callable[[], None]]:
     """Show how many of `total` are done, one more at each call: a bar, or now and then a plain line without a terminal."""
-    console = _animated()
+    console = animated()
     if console is None:
         yield _PlainCount(total).add
         return
@@ -55,7 +55,7 @@ def counting(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _animated() -> Console | None:
+def animated() -> Console | None:
     """Where to animate, if that is wanted: not into a file, and not on a terminal that cannot."""
     console = Console(stderr=True)
     return console if console.is_terminal and not console.is_dumb_terminal else None

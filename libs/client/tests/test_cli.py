@@ -2,61 +2,15 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from commands import Commands, end
+from played_gateway import PlayedGateway
 
-PlayedGateway = Any
-FETCHWORK = Path(sys.executable).with_name("fetchwork")
 UNKNOWN_ID = "00000000-0000-7000-8000-000000000000"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Commands:
-    """Runs `fetchwork` in a folder of its own."""
-
-    def __init__(self, folder: Path, **environment: str) -> None:
-        self._folder = folder
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FETCHWORK_")}
-        self._environment = {**inherited, "NO_COLOR": "1", "COLUMNS": "200", **environment}
-
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        """Begin one command."""
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            FETCHWORK, *arguments, cwd=self._folder, env=self._environment, stdout=pipe, stderr=pipe
-        )
-
-    async def run(self, *arguments: str) -> Ended:
-        """Run one command to its end."""
-        return await end(await self.start(*arguments))
-
-
-async def end(process: asyncio.subprocess.Process) -> Ended:
-    """Wait for a command, not for ever."""
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    return Ended(code=process.returncode or 0, out=out.decode(), err=err.decode())
-
-
-@pytest.fixture
-def commands(gateway: PlayedGateway, api_key: str, tmp_path: Path) -> Commands:
-    """Commands that know the gateway."""
-    return Commands(tmp_path, FETCHWORK_URL=gateway.url, FETCHWORK_API_KEY=api_key)
 
 
 async def test_success_is_0(commands: Commands) -> None:

@@ -1,13 +1,10 @@
 """The SDK against a gateway that plays its parts."""
 
 import socket
-from typing import Any
 
 import pytest
-from fetchwork import Client, FetchNotFound, GatewayUnreachable, NeverSent, NotAuthorized, ProblemError, WaitTimeout
-
-# A conftest cannot be imported by name here, several folders have one; its fixtures say what they are.
-PlayedGateway = Any
+from fetchwork import Client, GatewayUnreachable, NeverSent, NotAuthorized, NotFound, ProblemError, WaitTimeout
+from played_gateway import PlayedGateway
 
 
 async def test_submitted_fetch_is_waited_for_and_read(gateway: PlayedGateway, api_key: str) -> None:
@@ -67,7 +64,7 @@ async def test_wrong_key_and_unknown_fetch_have_their_own_errors(gateway: Played
         with pytest.raises(NotAuthorized):
             await client.submit("http://origin.example/")
     async with Client(gateway.url, api_key) as client:
-        with pytest.raises(FetchNotFound):
+        with pytest.raises(NotFound):
             await client.get("00000000-0000-7000-8000-000000000000")
 
 
