@@ -10,6 +10,8 @@ from common.chassis.build import VERSION
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import serve_operations
 from common.clock import utc_now
+from common.egress.lookup import NameLookup
+from common.robots.rules import product_token
 from common.streams.connection import connect_redis
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -19,9 +21,11 @@ from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
+from gateway.plan_egress import EgressPlanner
+from gateway.planner import Planner
 from gateway.problems import install_problems
 from gateway.publish import Publisher
-from gateway.routes import contents, dead_letters, fetches, health, hosts, problems
+from gateway.routes import contents, dead_letters, fetches, health, hosts, plans, problems
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 
@@ -38,8 +42,8 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
     app.state.means = means
-    for router in (fetches.router, contents.router, hosts.router, dead_letters.router, health.router, problems.router):
-        app.include_router(router)
+    for module in (fetches, plans, contents, hosts, dead_letters, health, problems):
+        app.include_router(module.router)
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
@@ -86,12 +90,29 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
     )
+    names = NameLookup(
+        settings.target_policy, timeout_seconds=settings.plan_lookup_timeout_seconds, threads=settings.plan_lookups_limit
+    )
+    metrics = _metrics(settings)
+    planner = _planner(settings, names=names, store=store, metrics=metrics)
     publishing = asyncio.create_task(publisher.run(), name="publisher")
     try:
-        yield Means(publisher=publisher, store=store, metrics=_metrics(settings), clock=utc_now)
+        yield Means(publisher=publisher, store=store, planner=planner, metrics=metrics, clock=utc_now)
     finally:
         publishing.cancel()
+        names.close()
         await close_all(store.close, redis.aclose)
+
+
+def _planner(settings: GatewaySettings, *, names: NameLookup, store: StoreClient, metrics: GatewayMetrics) -> Planner:
+    return Planner(
+        egress=EgressPlanner(settings.target_policy, names=names),
+        store=store,
+        product_token=product_token(settings.user_agent),
+        metrics=metrics,
+        clock=utc_now,
+        urls_limit=settings.plan_urls_limit,
+    )
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:
@@ -99,4 +120,6 @@ def _metrics(settings: GatewaySettings) -> GatewayMetrics:
     metrics.limits.labels(link="ingesting_fetches").set(settings.ingesting_limit_fetches)
     metrics.limits.labels(link="requests").set(settings.requests_limit)
     metrics.limits.labels(link="connections").set(settings.connections_limit)
+    metrics.limits.labels(link="plan_urls").set(settings.plan_urls_limit)
+    metrics.limits.labels(link="plan_lookups").set(settings.plan_lookups_limit)
     return metrics

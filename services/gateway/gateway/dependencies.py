@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.params import Depends as Dependency
 
 from gateway.metrics import GatewayMetrics
+from gateway.planner import Planner
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.publish import Publisher
@@ -22,6 +23,7 @@ class Means:
 
     publisher: Publisher
     store: StoreClient
+    planner: Planner
     metrics: GatewayMetrics
     clock: Clock
 

@@ -42,6 +42,9 @@ class GatewayMetrics:
             "fetchwork_gate_closed", "1 from a refusal on until something is let in again, else 0.", ["gate"], registry=registry
         )
         self._refused = Counter("fetchwork_gate_refusals_total", "Requests refused at a limit.", ["gate"], registry=registry)
+        self.planned = Counter(
+            "fetchwork_planned_urls_total", "URLs in plans, by what egress would do and why.", ["reason"], registry=registry
+        )
         for gate in Gate:
             self._closed.labels(gate=gate)
             self._refused.labels(gate=gate)

@@ -14,6 +14,8 @@ from common.clock import utc_now
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
+from common.contracts.plans import HostPlan, PlanAnswer
+from common.contracts.robots import RobotsFile
 from common.contracts.views import FetchView
 from pydantic import BaseModel
 
@@ -26,13 +28,18 @@ def host_view(host: str, *, state: HostState = HostState.OPEN) -> HostView:
     return HostView(host=host, state=state, pace=pace, backlog=0, in_flight=0, counted_up_to=1000)
 
 
+def host_plan(host: str) -> HostPlan:
+    """What an attempt would meet on a host that nobody met."""
+    return HostPlan(host=host, pace=PaceView(rule=PaceRule.DEFAULT, delay_ms=0, max_in_flight=1))
+
+
 def _json(view: BaseModel, *, status: int = 200) -> web.Response:
     return web.Response(text=view.model_dump_json(), content_type="application/json", status=status)
 
 
 @dataclass
 class LittleStore:
-    """What the store would answer, by fetch id, host and dead letter; and what it was asked.
+    """What the store would answer, by fetch id, host, origin and dead letter; and what it was asked.
 
     `ingests_after` says how often a cancellation comes too early, `cancels_with` which status contradicts its fetch; `hangs_up`
     how many requests are cut off without an answer.
@@ -41,6 +48,9 @@ class LittleStore:
     views: dict[UUID, str] = field(default_factory=dict)
     contents: dict[UUID, tuple[dict[str, str], bytes | None]] = field(default_factory=dict)
     hosts: dict[str, HostView] = field(default_factory=dict)
+    plans: dict[str, HostPlan] = field(default_factory=dict)
+    robots: dict[str, RobotsFile] = field(default_factory=dict)
+    robots_omitted: set[str] = field(default_factory=set)
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     ingests_after: int = 0
@@ -64,6 +74,7 @@ class LittleStore:
                 web.get("/internal/v1/hosts", self.list_hosts),
                 web.get("/internal/v1/hosts/one", self.get_host),
                 web.patch("/internal/v1/hosts/one", self.change_host),
+                web.post("/internal/v1/plan", self.plan),
                 web.get("/internal/v1/dead-letters", self.list_dead_letters),
                 web.post("/internal/v1/dead-letters/{id}/redrive", self.redrive),
             ]
@@ -130,6 +141,17 @@ class LittleStore:
         view = self.hosts.get(host) or host_view(host)
         self.hosts[host] = view.model_copy(update={"state": HostState(change.get("state") or view.state)})
         return _json(self.hosts[host])
+
+    async def plan(self, request: web.Request) -> web.Response:
+        """Every host that is asked for, and the files that are here."""
+        inquiry = await request.json()
+        return _json(
+            PlanAnswer(
+                hosts=[self.plans.get(host) or host_plan(host) for host in inquiry["hosts"]],
+                robots=[self.robots[origin] for origin in inquiry["origins"] if origin in self.robots],
+                robots_omitted=[origin for origin in inquiry["origins"] if origin in self.robots_omitted],
+            )
+        )
 
     async def list_dead_letters(self, request: web.Request) -> web.Response:
         """A page of dead letters, the newest first."""
