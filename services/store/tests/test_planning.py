@@ -112,7 +112,7 @@ async def test_an_answer_stays_within_what_a_gateway_reads(pool: Pool, events: R
         sent = await caller.http.post(PATH, json={"hosts": [], "origins": origins})
     answer = PlanAnswer.model_validate(sent.json())
     assert len(sent.content) < 8 * 1024 * 1024
-    assert len(answer.robots) == PLAN_ROBOTS_LIMIT_BYTES // ROBOTS_LIMIT_BYTES == 2 and len(answer.robots_omitted) == 2
+    assert len(answer.robots) == PLAN_ROBOTS_LIMIT_BYTES // ROBOTS_LIMIT_BYTES == 1 and len(answer.robots_omitted) == 3
 
 
 @pytest.mark.parametrize(

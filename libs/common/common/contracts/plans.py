@@ -11,8 +11,8 @@ from common.contracts.views import Waiting
 
 PLAN_LIMIT = 1000
 """Hosts, and origins, in one inquiry at most."""
-PLAN_ROBOTS_LIMIT_BYTES = 1024 * 1024
-"""All robots.txt files in one answer together: reading and matching so much was measured to take about a second at worst."""
+PLAN_ROBOTS_LIMIT_BYTES = 512 * 1024
+"""All robots.txt files in one answer together, so that one of the largest fits: a plan has a second at most to match them in."""
 
 HostName = Annotated[str, StringConstraints(min_length=1, max_length=HOST_LIMIT_CHARACTERS)]
 
