@@ -8,9 +8,11 @@ import asyncpg
 import httpx2
 import pytest
 from common.clock import utc_now
+from common.egress.lookup import NameLookup
 from common.streams.connection import connect_redis
 from exchanges import KEY, TOKEN, load_exchanges, named, play
 from gateway.app import create_app as create_gateway
+from gateway.app import create_planner
 from gateway.dependencies import Means
 from gateway.metrics import GatewayMetrics
 from gateway.publish import Publisher
@@ -97,12 +99,16 @@ async def gateway(events: Redis) -> AsyncIterator[httpx2.AsyncClient]:
     publishing = asyncio.create_task(publisher.run())
     async with play(load_exchanges("store")) as (url, _):
         reads = StoreClient(base_url=url, token=TOKEN, timeout_seconds=5)
-        means = Means(publisher=publisher, store=reads, metrics=GatewayMetrics(), clock=utc_now)
+        metrics = GatewayMetrics()
         settings = GatewaySettings.model_validate(
             {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": url, "metrics_port": 0}
         )
+        names = NameLookup(settings.target_policy)
+        planner = create_planner(settings, names=names, store=reads, metrics=metrics, clock=utc_now)
+        means = Means(publisher=publisher, store=reads, planner=planner, metrics=metrics, clock=utc_now)
         transport = httpx2.ASGITransport(app=create_gateway(means, settings))
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
             yield client
+        names.close()
         await reads.close()
     publishing.cancel()

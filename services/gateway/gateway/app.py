@@ -9,7 +9,7 @@ import uvicorn
 from common.chassis.build import VERSION
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import serve_operations
-from common.clock import utc_now
+from common.clock import Clock, utc_now
 from common.egress.lookup import NameLookup
 from common.robots.rules import product_token
 from common.streams.connection import connect_redis
@@ -49,6 +49,20 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
+
+
+def create_planner(
+    settings: GatewaySettings, *, names: NameLookup, store: StoreClient, metrics: GatewayMetrics, clock: Clock
+) -> Planner:
+    """Plans by these settings, over parts that the caller closes."""
+    return Planner(
+        egress=EgressPlanner(settings.target_policy, names=names),
+        store=store,
+        product_token=product_token(settings.user_agent),
+        metrics=metrics,
+        clock=clock,
+        urls_limit=settings.plan_urls_limit,
+    )
 
 
 async def run_gateway(settings: GatewaySettings) -> None:
@@ -94,7 +108,7 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         settings.target_policy, timeout_seconds=settings.plan_lookup_timeout_seconds, threads=settings.plan_lookups_limit
     )
     metrics = _metrics(settings)
-    planner = _planner(settings, names=names, store=store, metrics=metrics)
+    planner = create_planner(settings, names=names, store=store, metrics=metrics, clock=utc_now)
     publishing = asyncio.create_task(publisher.run(), name="publisher")
     try:
         yield Means(publisher=publisher, store=store, planner=planner, metrics=metrics, clock=utc_now)
@@ -102,17 +116,6 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         publishing.cancel()
         names.close()
         await close_all(store.close, redis.aclose)
-
-
-def _planner(settings: GatewaySettings, *, names: NameLookup, store: StoreClient, metrics: GatewayMetrics) -> Planner:
-    return Planner(
-        egress=EgressPlanner(settings.target_policy, names=names),
-        store=store,
-        product_token=product_token(settings.user_agent),
-        metrics=metrics,
-        clock=utc_now,
-        urls_limit=settings.plan_urls_limit,
-    )
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:

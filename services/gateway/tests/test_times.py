@@ -10,8 +10,9 @@ import pytest
 from common.contracts.catalog import FETCH_ACCEPTED
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchesAccepted
+from common.egress.lookup import NameLookup
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
-from gateway.app import create_app
+from gateway.app import create_app, create_planner
 from gateway.dependencies import Means
 from gateway.metrics import GatewayMetrics
 from gateway.publish import Publisher
@@ -31,14 +32,18 @@ async def later(gateway: Any, events: Redis) -> AsyncIterator[httpx2.AsyncClient
     publisher = Publisher(events, source="gateway/test", clock=lambda: NOW, ingesting_limit=10, timeout_seconds=5)
     publishing = asyncio.create_task(publisher.run())
     store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
-    means = Means(publisher=publisher, store=store, metrics=GatewayMetrics(), clock=lambda: NOW)
+    metrics = GatewayMetrics()
     settings = GatewaySettings.model_validate(
         {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
     )
+    names = NameLookup(settings.target_policy)
+    planner = create_planner(settings, names=names, store=store, metrics=metrics, clock=lambda: NOW)
+    means = Means(publisher=publisher, store=store, planner=planner, metrics=metrics, clock=lambda: NOW)
     transport = httpx2.ASGITransport(app=create_app(means, settings))
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
         yield client
+    names.close()
     await store.close()
     publishing.cancel()
 
