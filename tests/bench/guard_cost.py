@@ -41,15 +41,16 @@ from common.clock import utc_now
 from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchRequest, PerformFetch, PerformFetches, ResponseHead
+from common.egress.addresses import judge_before_lookup, read_address
+from common.egress.lookup import Lookup
+from common.egress.policies import TargetPolicy
 from common.streams.publisher import Publication
 from common.urls import UrlRefusal, read_url
-from fetcher.egress.addresses import judge_before_lookup, read_address
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.client import EgressClient, Exchange
 from fetcher.egress.dial import guarded_connector, guarded_request_class, verifying_tls
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
-from fetcher.egress.policies import TargetPolicy
-from fetcher.egress.resolver import GuardedResolver, Lookup
+from fetcher.egress.resolver import GuardedResolver
 from fetcher.metrics import FetcherMetrics
 from fetcher.slots import Slots
 from fetcher.tasks import Tasks

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-SIBLINGS = 6
+SIBLINGS = 8
 """Further ports of the website: each is an origin of its own, with a robots.txt of its own."""
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
-from fetcher.egress.addresses import IPV4_DENIED, IPV6_DENIED, IPV6_GLOBAL_UNICAST
-from fetcher.egress.policies import Network
+from common.egress.addresses import IPV4_DENIED, IPV6_DENIED, IPV6_GLOBAL_UNICAST
+from common.egress.policies import Network
 from kustomize_reader import Manifest, Manifests
 from pod_rules import NAME
 

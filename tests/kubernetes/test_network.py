@@ -8,8 +8,8 @@ from typing import Any
 
 import network_rules as rules
 import pytest
-from fetcher.egress.addresses import judge_address
-from fetcher.egress.policies import TargetPolicy
+from common.egress.addresses import judge_address
+from common.egress.policies import TargetPolicy
 from kustomize_reader import Manifests, read_all
 
 Rule = Callable[[Manifests], list[str]]

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 URLS = "libs/common/common/urls.py"
-EGRESS = "services/fetcher/fetcher/egress"
-ADDRESSES, RESOLVER, DIAL = f"{EGRESS}/addresses.py", f"{EGRESS}/resolver.py", f"{EGRESS}/dial.py"
-PROXY, POLICIES, SETTINGS = f"{EGRESS}/proxy.py", f"{EGRESS}/policies.py", "services/fetcher/fetcher/settings.py"
-CLIENT, RANGES = f"{EGRESS}/client.py", f"{EGRESS}/ranges.py"
+RULES, EGRESS = "libs/common/common/egress", "services/fetcher/fetcher/egress"
+ADDRESSES, POLICIES, RANGES = f"{RULES}/addresses.py", f"{RULES}/policies.py", f"{RULES}/ranges.py"
+TARGETS, LOOKUP, TARGET_SETTINGS = f"{RULES}/targets.py", f"{RULES}/lookup.py", f"{RULES}/settings.py"
+RESOLVER, DIAL, PROXY, CLIENT = f"{EGRESS}/resolver.py", f"{EGRESS}/dial.py", f"{EGRESS}/proxy.py", f"{EGRESS}/client.py"
+SETTINGS = "services/fetcher/fetcher/settings.py"
 REQUEST_HEADERS = "libs/common/common/contracts/request_headers.py"
 
 _RANGE = re.compile(r'^        \("([0-9a-f:.]+)/([0-9]+)", AddressVerdict\.[A-Z_0-9]+\),.*\n', re.MULTILINE)
@@ -129,8 +130,9 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
      "ports: frozenset[int] | None = WEB_PORTS", "ports: frozenset[int] | None = None"),
     ("any port for proxies", POLICIES, '    ports: frozenset[int] | None = None\n', "    pass\n"),
     ("kind of a policy", POLICIES, "if type(self) is EgressPolicy:", "if False:"),
-    ("targets have their own networks", SETTINGS, "unsafe_networks=self.unsafe_target_networks)",
-     "unsafe_networks=self.unsafe_target_networks + self.unsafe_proxy_networks)"),
+    ("targets have their own networks", TARGET_SETTINGS, "unsafe_networks=self.unsafe_target_networks)",
+     "unsafe_networks=self.unsafe_target_networks + getattr(self, 'unsafe_proxy_networks', ()))"),
+    ("targets have their own ports", TARGET_SETTINGS, "ports=frozenset(self.target_ports), ", ""),
     ("callbacks have their own networks", SETTINGS, "CallbackPolicy(unsafe_networks=self.unsafe_callback_networks)",
      "CallbackPolicy(unsafe_networks=self.unsafe_target_networks)"),
     ("proxies have their own networks", SETTINGS, "ProxyPolicy(unsafe_networks=self.unsafe_proxy_networks)",
@@ -138,20 +140,21 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("kind of a connector's policies", DIAL,
      "    if not isinstance(policy, TargetPolicy | CallbackPolicy) or", "    if False and"),
     ("kind of a proxy's policy", DIAL, " or not isinstance(proxy and proxy.policy, ProxyPolicy | None)", ""),
-    # The lookup.
-    ("lookup has a limit", RESOLVER, "asyncio.timeout(self._timeout_seconds)", "asyncio.timeout(None)"),
-    ("answers have a limit", RESOLVER, "tuple(found)[:ANSWER_LIMIT]", "tuple(found)"),
-    ("one bad answer refuses the set", RESOLVER,
+    # Without asking anybody, and the lookup.
+    ("literals need no lookup", TARGETS, "    if address is None:\n", "    if True:\n"),
+    ("lookup has a limit", LOOKUP, "asyncio.timeout(self._timeout_seconds)", "asyncio.timeout(None)"),
+    ("answers have a limit", LOOKUP, "tuple(found)[:ANSWER_LIMIT]", "tuple(found)"),
+    ("one bad answer refuses the set", LOOKUP,
      "denied[0] if denied else verdicts[0]", "verdicts[0]"),
-    ("one good answer is not enough", RESOLVER,
+    ("one good answer is not enough", LOOKUP,
      "for verdict in verdicts if not verdict.is_allowed]", "for verdict in verdicts if verdict.is_allowed]"),
-    ("answers beyond the limit are judged too", RESOLVER, "for address in found.values()]",
+    ("answers beyond the limit are judged too", LOOKUP, "for address in found.values()]",
      "for address in list(found.values())[:ANSWER_LIMIT]]"),
     ("refused answers are not handed on", RESOLVER, "        if not hop.verdict.is_allowed:", "        if False:"),
-    ("answers are judged for their name", RESOLVER, ", policy=self._policy, name=name)", ", policy=self._policy)"),
-    ("absolute names", RESOLVER, 'name if policy.unsafe_networks else f"{name}."', "name"),
-    ("no answer is no address", RESOLVER, "        if not found:", "        if False:"),
-    ("answer that is no address", RESOLVER, "except (OSError, ValueError) as error:", "except (OSError, UnicodeError) as error:"),
+    ("answers are judged for their name", LOOKUP, ", policy=self._policy, name=name)", ", policy=self._policy)"),
+    ("absolute names", LOOKUP, 'name if policy.unsafe_networks else f"{name}."', "name"),
+    ("no answer is no address", LOOKUP, "        if not found:", "        if False:"),
+    ("answer that is no address", LOOKUP, "except (OSError, ValueError) as error:", "except (OSError, UnicodeError) as error:"),
     # The dial.
     ("address is judged at the dial", DIAL,
      "    if not hop.verdict.is_allowed:\n        raise PermissionError", "    if False:\n        raise PermissionError"),

@@ -22,9 +22,12 @@ from rules import Mutant, mutants
 
 TOP = Path(__file__).parent.parent.parent
 COPIED = ("libs/common/common", "libs/common/tests", "services/fetcher/fetcher", "services/fetcher/tests")
-TESTS = tuple(
-    f"services/fetcher/tests/test_{name}.py"
-    for name in ("addresses", "settings", "resolver", "guard", "proxies", "corpus", "corpus_config", "connections")
+TESTS = (
+    "libs/common/tests/test_addresses.py",
+    *(
+        f"services/fetcher/tests/test_{name}.py"
+        for name in ("settings", "resolver", "guard", "proxies", "corpus", "corpus_config", "connections")
+    ),
 )
 TEXT_TESTS = ("libs/common/tests/test_urls.py", "libs/common/tests/test_urls_fuzz.py")
 LIMIT_SECONDS = 90.0

@@ -43,10 +43,11 @@ SERVER_ENVIRONMENT: Environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ":
 def service_environments(state: StackState, *, caller: Mapping[str, str]) -> dict[str, Environment]:
     """The complete environment of each service. `caller` is the environment of whoever starts the stack."""
     common = {**_tuning(caller), **_common(state)}
+    targets = _targets(allowed=caller.get("FETCHWORK_UNSAFE_TARGET_NETWORKS", ""))
     return {
         "store": {**common, **_store(state)},
-        "fetcher": {**common, **_fetcher(state, allowed=caller.get("FETCHWORK_UNSAFE_TARGET_NETWORKS", ""))},
-        "gateway": {**common, **_gateway(state)},
+        "fetcher": {**common, **_fetcher(state), **targets},
+        "gateway": {**common, **_gateway(state), **targets},
     }
 
 
@@ -83,11 +84,10 @@ def _store(state: StackState) -> Environment:
     }
 
 
-def _fetcher(state: StackState, *, allowed: str) -> Environment:
+def _fetcher(state: StackState) -> Environment:
     return {
         "FETCHWORK_METRICS_PORT": str(state.ports.fetcher_metrics),
         "FETCHWORK_BROKER_URL": _broker_url(state),
-        "FETCHWORK_UNSAFE_TARGET_NETWORKS": f"{allowed},{DEMO_ADDRESS}/32".lstrip(","),
     }
 
 
@@ -98,6 +98,11 @@ def _gateway(state: StackState) -> Environment:
         "FETCHWORK_PORT": str(state.ports.gateway),
         "FETCHWORK_API_KEY": state.secrets.api_key,
     }
+
+
+def _targets(*, allowed: str) -> Environment:
+    """Of whoever fetches, and of whoever plans what would be fetched."""
+    return {"FETCHWORK_UNSAFE_TARGET_NETWORKS": f"{allowed},{DEMO_ADDRESS}/32".lstrip(",")}
 
 
 def _broker_url(state: StackState) -> str:

@@ -63,9 +63,10 @@ def test_tuning_reaches_services_and_nothing_else_of_the_caller_does(state: Stac
 
 
 def test_the_demo_origin_is_allowed_beside_what_the_caller_allows(state: StackState) -> None:
-    allowed = service_environments(state, caller=CALLER)["fetcher"]["FETCHWORK_UNSAFE_TARGET_NETWORKS"]
-    assert allowed == "10.0.0.0/8,127.9.0.0/16,127.8.0.1/32"
-    assert service_environments(state, caller={})["fetcher"]["FETCHWORK_UNSAFE_TARGET_NETWORKS"] == "127.8.0.1/32"
+    name = "FETCHWORK_UNSAFE_TARGET_NETWORKS"
+    for service in ("fetcher", "gateway"):  # who fetches, and who plans
+        assert service_environments(state, caller=CALLER)[service][name] == "10.0.0.0/8,127.9.0.0/16,127.8.0.1/32"
+        assert service_environments(state, caller={})[service][name] == "127.8.0.1/32"
 
 
 def test_every_variable_that_the_stack_sets_is_closed_to_the_caller(state: StackState) -> None:

@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from common.chassis.build import register_build_info
 from common.contracts.fetches import Budget, Outcome, OutcomeKind
+from common.egress.addresses import AddressVerdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from fetcher.egress.addresses import AddressVerdict
 from fetcher.errors import RejectionReason
 from fetcher.slots import Slots
 

@@ -1,28 +1,18 @@
 """What an operator can set about the fetcher, checked before it starts."""
 
 import re
-from typing import Annotated
 
-from common.chassis.build import VERSION
 from common.chassis.settings import ServiceSettings
 from common.contracts.fetches import TIMEOUT_LIMIT_SECONDS
-from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
-from pydantic_settings import NoDecode
+from common.egress.policies import CallbackPolicy, ProxyPolicy
+from common.egress.settings import Networks, TargetSettings
+from pydantic import Field, SecretStr
 
 from fetcher.egress.budgets import Budgets
-from fetcher.egress.policies import CallbackPolicy, ProxyPolicy, TargetPolicy
 from fetcher.egress.proxy import Proxy, read_proxy
 
 
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split)]
-
-
-class FetcherSettings(ServiceSettings):
+class FetcherSettings(TargetSettings, ServiceSettings):
     """Settings of the fetcher; each is FETCHWORK_ and its name in upper case in the environment."""
 
     broker_url: SecretStr = Field(description="URL of the broker Redis, which carries Celery's messages.")
@@ -33,10 +23,6 @@ class FetcherSettings(ServiceSettings):
     fetcher_drain_seconds: float = Field(
         default=65.0, le=3600, description="How long a stopping process waits for attempts in flight, in seconds."
     )
-    unsafe_target_networks: Networks = Field(
-        default=(),
-        description="Networks (CIDR, comma separated) that may be fetched from, on any port, although they are not public.",
-    )
     unsafe_callback_networks: Networks = Field(
         default=(),
         description="Networks (CIDR, comma separated) that may be delivered to, on any port, although they are not public.",
@@ -45,19 +31,10 @@ class FetcherSettings(ServiceSettings):
         default=(),
         description="Networks (CIDR, comma separated) where the outgoing proxy may be although they are not public.",
     )
-    target_ports: Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_split)] = Field(
-        default=(80, 443), min_length=1, description="Ports (comma separated) that may be dialled on public addresses."
-    )
     egress_proxy_url: SecretStr = Field(
         default=SecretStr(""),
         description="Outgoing proxy as http://[user:password@]host[:port]; every fetch goes through it when set.",
     )
-    user_agent: str = Field(
-        default=f"Fetchwork/{VERSION} (+https://example.invalid/bot)",
-        pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$",
-        description="Sent as User-Agent unless a fetch sets its own; name yourself and a page about your robot.",
-    )
-
     contact: str = Field(
         default="",
         max_length=254,
@@ -102,11 +79,6 @@ class FetcherSettings(ServiceSettings):
             decoded_ratio=self.decoded_ratio_limit,
             wire_slack_bytes=self.wire_slack_bytes,
         )
-
-    @property
-    def target_policy(self) -> TargetPolicy:
-        """What may be fetched."""
-        return TargetPolicy(ports=frozenset(self.target_ports), unsafe_networks=self.unsafe_target_networks)
 
     @property
     def callback_policy(self) -> CallbackPolicy:

@@ -13,11 +13,11 @@ from pathlib import Path
 import uvloop
 from common.clock import utc_now
 from common.contracts.fetches import BODY_DEFAULT_BYTES, FetchRequest, PerformFetch
+from common.egress.policies import TargetPolicy
 from common.ids import new_fetch_id
 
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.client import EgressClient
-from fetcher.egress.policies import TargetPolicy
 from fetcher.perform import perform
 
 

@@ -21,11 +21,11 @@ import pytest
 from aiohttp import web
 from common.clock import utc_now
 from common.contracts.fetches import FetchRequest, PerformFetch
+from common.egress.policies import TargetPolicy
 from common.ids import new_fetch_id
 
 from fetcher.egress.client import EgressClient
 from fetcher.egress.dial import verifying_tls
-from fetcher.egress.policies import TargetPolicy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

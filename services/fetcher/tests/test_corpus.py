@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from common.contracts.fetches import ErrorType, FetchRequest
 from common.contracts.request_headers import is_denied
+from common.egress.policies import TargetPolicy
 from pydantic import ValidationError
 
-from fetcher.egress.policies import TargetPolicy
 from fetcher.egress.resolver import GuardedResolver
 from fetcher.perform import perform
 

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 from common.contracts.fetches import ErrorType, FetchRequest
 from common.contracts.request_headers import is_denied
+from common.egress.policies import CallbackPolicy, TargetPolicy
 from pydantic import ValidationError
 
 from fetcher.egress.dial import verifying_tls
-from fetcher.egress.policies import CallbackPolicy, TargetPolicy
 from fetcher.perform import perform
 
 CASES = [

@@ -19,9 +19,9 @@ import pytest
 import zstandard
 from common.clock import utc_now
 from common.contracts.fetches import ErrorType
+from common.egress.policies import TargetPolicy
 
 from fetcher.egress.budgets import Budgets
-from fetcher.egress.policies import TargetPolicy
 from fetcher.perform import perform
 
 REASONS: dict[str, set[ErrorType] | None] = {

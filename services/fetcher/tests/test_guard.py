@@ -13,11 +13,11 @@ import zstandard
 from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 from common.contracts.fetches import ErrorType, OutcomeKind
+from common.egress.addresses import AddressVerdict
+from common.egress.policies import TargetPolicy
 
-from fetcher.egress.addresses import AddressVerdict
 from fetcher.egress.dial import guarded_connector, guarded_socket_factory
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
-from fetcher.egress.policies import TargetPolicy
 from fetcher.egress.resolver import GuardedResolver
 from fetcher.errors import ExchangeFailed
 from fetcher.perform import perform

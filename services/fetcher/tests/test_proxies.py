@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from common.contracts.fetches import ErrorType
+from common.egress.policies import CallbackPolicy, EgressPolicy, ProxyPolicy, TargetPolicy
 
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.dial import guarded_connector, verifying_tls
-from fetcher.egress.policies import CallbackPolicy, EgressPolicy, ProxyPolicy, TargetPolicy
 from fetcher.egress.proxy import REPLY_LIMIT_BYTES, Proxy, read_proxy
 from fetcher.egress.resolver import GuardedResolver
 from fetcher.perform import perform

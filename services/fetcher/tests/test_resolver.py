@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from common.contracts.fetches import ErrorType
+from common.egress.addresses import AddressVerdict
+from common.egress.lookup import ANSWER_LIMIT
+from common.egress.policies import TargetPolicy
 
-from fetcher.egress.addresses import AddressVerdict
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
-from fetcher.egress.policies import TargetPolicy
-from fetcher.egress.resolver import ANSWER_LIMIT, GuardedResolver
+from fetcher.egress.resolver import GuardedResolver
 from fetcher.errors import ExchangeFailed
 
 

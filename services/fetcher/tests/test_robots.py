@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 from common.contracts.fetches import ErrorType, ResponseHead, RobotsEvidence, RobotsVerdict
 from common.contracts.robots import ROBOTS_LIMIT_BYTES, RobotsOrigin
+from common.robots.rules import RobotsRules
+from common.robots.verdicts import origin_of
 from pydantic import TypeAdapter
 from robots_world import PRIVATE, Moment, Site, StoreApi, at, check, count
 from structlog.testing import capture_logs
@@ -19,8 +21,7 @@ from fetcher.egress.evidence import EvidenceLog
 from fetcher.errors import ExchangeFailed
 from fetcher.politeness.robots import BIG_CHARACTERS, FAILURE_SECONDS
 from fetcher.politeness.robots_memory import ENTRY_WEIGHT
-from fetcher.politeness.robots_origin import WIRE_LIMIT_BYTES, _read_start, origin_of
-from fetcher.politeness.robots_rules import RobotsRules
+from fetcher.politeness.robots_origin import WIRE_LIMIT_BYTES, _read_start
 
 pytest_plugins = ["robots_fixtures"]
 

@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 from common.clock import utc_now
 from common.contracts.fetches import ErrorType, OutcomeKind, RobotsVerdict
+from common.egress.policies import TargetPolicy
 from prometheus_client import CollectorRegistry
 
-from fetcher.egress.policies import TargetPolicy
 from fetcher.perform import perform
 from fetcher.politeness.robots import RobotsGate
 from fetcher.politeness.robots_metrics import RobotsMetrics

@@ -4,10 +4,10 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from common.chassis.settings import load_settings
+from common.egress.addresses import AddressVerdict, judge_dial
+from common.egress.policies import CallbackPolicy, ProxyPolicy, TargetPolicy
 
-from fetcher.egress.addresses import AddressVerdict, judge_dial
 from fetcher.egress.budgets import Budgets
-from fetcher.egress.policies import CallbackPolicy, ProxyPolicy, TargetPolicy
 from fetcher.settings import FetcherSettings
 
 REQUIRED = {

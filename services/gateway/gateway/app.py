@@ -10,6 +10,8 @@ from common.chassis.build import VERSION
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import serve_operations
 from common.clock import Clock, utc_now
+from common.egress.lookup import NameLookup
+from common.robots.rules import product_token
 from common.streams.connection import connect_redis
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -24,6 +26,8 @@ from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import Gate, GatewayMetrics
 from gateway.observation import Observation
 from gateway.openapi.about import TITLE
+from gateway.plan_egress import EgressPlanner
+from gateway.planner import Planner
 from gateway.problems import install_problems
 from gateway.publish import Publisher
 from gateway.quotas import Quotas
@@ -38,6 +42,7 @@ from gateway.routes import (
     fetches,
     health,
     hosts,
+    plans,
     problems,
     retries,
 )
@@ -47,6 +52,10 @@ from gateway.store_client import StoreClient
 from gateway.tickets import Tickets, carries_ticket
 from gateway.waiting_room import WaitingRoom
 
+ROOMS = (
+    fetches, fetch_lists, retries, plans, contents, batches, events, hosts, dead_letters, problems, health, documentation,
+)  # fmt: skip
+"""The modules with routes, in the order in which the document lists them."""
 GRACEFUL_SHUTDOWN_SECONDS = 10
 KEEP_ALIVE_SECONDS = 30
 FEED_CONNECTIONS = 16
@@ -64,7 +73,7 @@ log = structlog.get_logger()
 def create_api() -> FastAPI:
     """The routes and their OpenAPI document, before they have anything to stand on."""
     app = FastAPI(title=TITLE, version=VERSION, openapi_url=None, telemetry=TELEMETRY)
-    for room in (fetches, fetch_lists, retries, contents, batches, events, hosts, dead_letters, problems, health, documentation):
+    for room in ROOMS:
         app.include_router(room.router)
     install_problems(app)
     return app
@@ -80,6 +89,20 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value(), tickets=means.tickets)
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
+
+
+def create_planner(
+    settings: GatewaySettings, *, names: NameLookup, store: StoreClient, metrics: GatewayMetrics, clock: Clock
+) -> Planner:
+    """Plans by these settings, over parts that the caller closes."""
+    return Planner(
+        egress=EgressPlanner(settings.target_policy, names=names),
+        store=store,
+        product_token=product_token(settings.user_agent),
+        metrics=metrics,
+        clock=clock,
+        urls_limit=settings.plan_urls_limit,
+    )
 
 
 async def run_gateway(settings: GatewaySettings) -> None:
@@ -135,6 +158,9 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
         metrics=metrics,
         timeout_seconds=settings.accept_timeout_seconds,
     )
+    names = NameLookup(
+        settings.target_policy, timeout_seconds=settings.plan_lookup_timeout_seconds, threads=settings.plan_lookups_limit
+    )
     feed = Feed(feed_redis, metrics=metrics, ring_entries=settings.feed_ring_entries, ring_bytes=settings.feed_ring_bytes)
     loops = [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in (publisher, feed)]
     try:
@@ -144,6 +170,7 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
             store=store,
             idempotency=idempotency,
             batches=settings.batches,
+            planner=create_planner(settings, names=names, store=store, metrics=metrics, clock=clock),
             feed=feed,
             tickets=Tickets(
                 feed_redis, ttl_seconds=settings.ticket_ttl_seconds, per_key_limit=settings.tickets_per_key_limit
@@ -168,6 +195,7 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
     finally:
         for loop in loops:
             loop.cancel()
+        names.close()
         await close_all(store.close, redis.aclose, counters.aclose, feed_redis.aclose)
 
 
@@ -177,4 +205,6 @@ def _metrics(settings: GatewaySettings) -> GatewayMetrics:
     metrics.limits.labels(link="requests").set(settings.requests_limit)
     metrics.limits.labels(link="connections").set(settings.connections_limit)
     metrics.limits.labels(link="idempotency_records").set(settings.idempotency_records_limit)
+    metrics.limits.labels(link="plan_urls").set(settings.plan_urls_limit)
+    metrics.limits.labels(link="plan_lookups").set(settings.plan_lookups_limit)
     return metrics

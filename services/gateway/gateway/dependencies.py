@@ -19,6 +19,7 @@ from gateway.feed import Feed
 from gateway.idempotency_key import KeyedRequest, Reserved
 from gateway.idempotency_records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
+from gateway.planner import Planner
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.publish import Publisher
@@ -47,6 +48,7 @@ class Means:
     stream_pace: StreamPace
     wait_limit_seconds: float
     is_let_in: Callable[[Principal], bool]
+    planner: Planner
     metrics: GatewayMetrics
     clock: Clock
 

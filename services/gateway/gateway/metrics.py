@@ -114,6 +114,9 @@ class GatewayMetrics:
         for kept in AnswerKept:
             self._answers.labels(result=kept)
         self._add_feed(registry)
+        self.planned = Counter(
+            "fetchwork_planned_urls_total", "URLs in plans, by what egress would do and why.", ["reason"], registry=registry
+        )
         for gate in Gate:
             self._closed.labels(gate=gate)
             self._refused.labels(gate=gate)

@@ -1,13 +1,16 @@
 """Every setting of the gateway, with its unit."""
 
 from common.chassis.settings import ServiceSettings
+from common.contracts.plans import PLAN_LIMIT
+from common.egress.lookup import LOOKUP_THREADS, LOOKUP_TIMEOUT_SECONDS
+from common.egress.settings import TargetSettings
 from pydantic import Field, SecretStr
 
 from gateway.batch_limits import BatchLimits, BatchSettings, BodyLimits
 from gateway.record_limits import STANDARD, RecordLimits
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(TargetSettings, ServiceSettings):
     """The gateway's settings; names in the environment carry the prefix `FETCHWORK_`."""
 
     gateway_bind: str = Field(default="127.0.0.1", description="Address of the public API.")
@@ -132,6 +135,16 @@ class GatewaySettings(ServiceSettings):
     )
     batch_idle_seconds: float = Field(
         default=30.0, ge=0.1, le=600, description="How long the sender of a batch may be silent before we answer 408."
+    )
+    plan_urls_limit: int = Field(default=100, ge=1, le=PLAN_LIMIT, description="URLs in one plan at most.")
+    plan_lookups_limit: int = Field(
+        default=LOOKUP_THREADS, ge=1, le=1024, description="Names looked up at once for plans; more wait within their time."
+    )
+    plan_lookup_timeout_seconds: float = Field(
+        default=LOOKUP_TIMEOUT_SECONDS,
+        gt=0,
+        le=30,
+        description="How long a plan looks a name up, its wait included, in seconds; then it is `unresolved`.",
     )
 
     def faults(self) -> list[str]:

@@ -12,6 +12,7 @@ from common.contracts.batches import BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import BODY_LIMIT_BYTES, AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostOperation, HostPage, HostState, HostView
+from common.contracts.plans import PlanAnswer, PlanInquiry
 from common.contracts.views import FetchPage, FetchView
 from pydantic import BaseModel, ValidationError
 
@@ -157,6 +158,11 @@ class StoreClient:
         answer = await self._call("POST", f"dead-letters/{dead_letter_id}/redrive", content=content, answers={200, 404})
         return None if answer.status == 404 else _read(DeadLetterView, answer)
 
+    async def plan(self, inquiry: PlanInquiry) -> PlanAnswer:
+        """What attempts on these hosts would meet, and these origins' robots.txt. Changes nothing. Raises StoreUnavailable."""
+        answer = await self._call("POST", "plan", content=inquiry.model_dump_json(), answers={200}, tries=TRIES["GET"])
+        return _read(PlanAnswer, answer)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
@@ -170,15 +176,19 @@ class StoreClient:
         query: Mapping[str, str | None] | None = None,
         content: str | None = None,
         limit_bytes: int = DOCUMENT_LIMIT_BYTES,
+        tries: int | None = None,
     ) -> _Answer:
-        """One of the expected answers, whole. Raises StoreUnavailable for any other, and for none."""
+        """One of the expected answers, whole; as many `tries` as the method has, unless said otherwise.
+
+        Raises StoreUnavailable for any other answer, and for none.
+        """
         traceparent = current_traceparent()
         headers = {"traceparent": traceparent} if traceparent else {}
         if content is not None:
             headers["Content-Type"] = "application/json"
         given = {name: value for name, value in (query or {}).items() if value is not None}
         url = f"internal/v1/{path}" + (f"?{urlencode(given)}" if given else "")
-        for remaining in reversed(range(TRIES[method])):
+        for remaining in reversed(range(tries or TRIES[method])):
             try:
                 async with self._session.request(method, url, headers=headers, data=content, allow_redirects=False) as response:
                     if response.status not in answers:

@@ -18,6 +18,8 @@ from common.contracts.batches import BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
+from common.contracts.plans import HostPlan, PlanAnswer
+from common.contracts.robots import RobotsFile
 from common.contracts.tenants import DEFAULT_TENANT
 from common.contracts.views import FetchPage, FetchView, ResponseView
 from common.ids import new_fetch_id
@@ -38,13 +40,18 @@ def _is_fitting(view: FetchView, asked: dict[str, str]) -> bool:
     return all(value in facts[name] for name, value in asked.items())
 
 
+def host_plan(host: str) -> HostPlan:
+    """What an attempt would meet on a host that nobody met."""
+    return HostPlan(host=host, pace=PaceView(rule=PaceRule.DEFAULT, delay_ms=0, max_in_flight=1))
+
+
 def _json(view: BaseModel, *, status: int = 200) -> web.Response:
     return web.Response(text=view.model_dump_json(), content_type="application/json", status=status)
 
 
 @dataclass
 class LittleStore:
-    """What the store would answer, by fetch id, host and dead letter; and what it was asked.
+    """What the store would answer, by fetch id, host, origin and dead letter; and what it was asked.
 
     Fetches belong to the default tenant unless `tenants` says otherwise. `accepted` is what they were accepted with.
     `ingests_after` says how often a cancellation comes too early, `cancels_with` which status contradicts its fetch; `hangs_up`
@@ -57,6 +64,9 @@ class LittleStore:
     contents: dict[UUID, tuple[dict[str, str], bytes | None]] = field(default_factory=dict)
     batches: dict[UUID, BatchView] = field(default_factory=dict)
     hosts: dict[str, HostView] = field(default_factory=dict)
+    plans: dict[str, HostPlan] = field(default_factory=dict)
+    robots: dict[str, RobotsFile] = field(default_factory=dict)
+    robots_omitted: set[str] = field(default_factory=set)
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     ingests_after: int = 0
@@ -107,6 +117,7 @@ class LittleStore:
                 web.get("/internal/v1/hosts", self.list_hosts),
                 web.get("/internal/v1/hosts/one", self.get_host),
                 web.patch("/internal/v1/hosts/one", self.change_host),
+                web.post("/internal/v1/plan", self.plan),
                 web.get("/internal/v1/dead-letters", self.list_dead_letters),
                 web.post("/internal/v1/dead-letters/{id}/redrive", self.redrive),
             ]
@@ -207,6 +218,17 @@ class LittleStore:
         view = self.hosts.get(host) or host_view(host)
         self.hosts[host] = view.model_copy(update={"state": HostState(change.get("state") or view.state)})
         return _json(self.hosts[host])
+
+    async def plan(self, request: web.Request) -> web.Response:
+        """Every host that is asked for, and the files that are here."""
+        inquiry = await request.json()
+        return _json(
+            PlanAnswer(
+                hosts=[self.plans.get(host) or host_plan(host) for host in inquiry["hosts"]],
+                robots=[self.robots[origin] for origin in inquiry["origins"] if origin in self.robots],
+                robots_omitted=[origin for origin in inquiry["origins"] if origin in self.robots_omitted],
+            )
+        )
 
     async def list_dead_letters(self, request: web.Request) -> web.Response:
         """A page of dead letters, the newest first."""

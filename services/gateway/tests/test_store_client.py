@@ -8,6 +8,7 @@ from common.clock import utc_now
 from common.contracts.dead_letters import DeadLetterView
 from common.contracts.fetches import AcceptedFetch, FetchRequest, FetchStatus
 from common.contracts.hosts import HostChange, HostOperation, HostState
+from common.contracts.plans import PlanInquiry
 from common.contracts.views import FetchView
 from common.ids import new_fetch_id
 from gateway.errors import StoreUnavailable
@@ -27,6 +28,7 @@ IDEMPOTENT: dict[str, Call] = {
     "read_host": lambda store: store.read_host("a.test"),
     "change_host": lambda store: store.change_host("a.test", OPERATION),
     "list_dead_letters": lambda store: store.list_dead_letters(limit=5, after=None),
+    "plan": lambda store: store.plan(PlanInquiry(hosts=["a.test"], origins=["http://a.test"])),
 }
 EVERY: dict[str, Call] = IDEMPOTENT | {"redrive": lambda store: store.redrive(1, actor="a")}
 
@@ -52,7 +54,7 @@ async def store(gateway: Any) -> AsyncIterator[StoreClient]:
 async def test_what_may_be_done_twice_survives_one_lost_connection_and_not_two(
     gateway: Any, store: StoreClient, name: str
 ) -> None:
-    gateway.store.hangs_up = lost = 1 if name == "change_host" else 2  # aiohttp repeats a GET and a DELETE by itself
+    gateway.store.hangs_up = lost = 1 if name in ("change_host", "plan") else 2  # aiohttp repeats a GET and a DELETE by itself
     assert await IDEMPOTENT[name](store) is not None
     assert len(gateway.store.asked) == lost + 1
     gateway.store.hangs_up = 9

@@ -24,9 +24,12 @@ from common.contracts.fetches import (
     ResponseHead,
     Validators,
 )
+from common.egress.addresses import read_literal
+from common.egress.lookup import Lookup
+from common.egress.policies import CallbackPolicy, TargetPolicy
+from common.egress.targets import judge_unasked
 from common.urls import URL_LIMIT_CHARACTERS, Target, UrlRefusal, read_redirect, read_url
 
-from fetcher.egress.addresses import judge_before_lookup, judge_dial, read_literal
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.conditional import conditional_headers
 from fetcher.egress.dial import OpenSocket, guarded_connector, guarded_request_class, verifying_tls
@@ -40,10 +43,9 @@ from fetcher.egress.headers import (
     outgoing_headers,
     read_headers,
 )
-from fetcher.egress.policies import CallbackPolicy, TargetPolicy
 from fetcher.egress.proxy import Proxy
 from fetcher.egress.redirects import REDIRECT_STATUSES, Sending, first_sending, follow
-from fetcher.egress.resolver import GuardedResolver, Lookup
+from fetcher.egress.resolver import GuardedResolver
 from fetcher.egress.wire import MeteredProtocol
 from fetcher.errors import ExchangeFailed
 
@@ -215,13 +217,9 @@ class EgressClient:
 
     def _admit(self, target: Target, *, hop: HopRecord) -> None:
         """Judge all that can be judged without a lookup."""
-        address = read_literal(target.name)
-        if address is None:
-            verdict = judge_before_lookup(target.name, target.port, policy=self._policy)
-        else:
+        if read_literal(target.name) is not None:
             hop.addresses = [target.name]
-            verdict = judge_dial(address, target.port, policy=self._policy)
-        hop.verdict = verdict or hop.verdict
+        hop.verdict = judge_unasked(target, policy=self._policy) or hop.verdict
         if hop.verdict.is_denial:
             raise refuse(hop.verdict)
 

@@ -17,14 +17,15 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import AddrInfoType, Connection
+from common.egress.addresses import AddressVerdict, judge_dial, read_address
+from common.egress.lookup import Lookup
+from common.egress.policies import Address, CallbackPolicy, EgressPolicy, ProxyPolicy, TargetPolicy
 
-from fetcher.egress.addresses import AddressVerdict, judge_dial, read_address
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
 from fetcher.egress.failures import refuse
-from fetcher.egress.policies import Address, CallbackPolicy, EgressPolicy, ProxyPolicy, TargetPolicy
 from fetcher.egress.proxy import OpenSocket as OpenSocket
 from fetcher.egress.proxy import Proxy, ProxyDialer, TunnelRefused, proxy_failed
-from fetcher.egress.resolver import GuardedResolver, Lookup
+from fetcher.egress.resolver import GuardedResolver
 
 
 def guarded_socket_factory(policy: EgressPolicy, *, open_socket: OpenSocket) -> Callable[[AddrInfoType], socket.socket]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from common.contracts.fetches import Budget, Evidence, Hop, Redirect, ResponseHead, RobotsEvidence
-
-from fetcher.egress.addresses import Address, AddressVerdict
+from common.egress.addresses import Address, AddressVerdict
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,9 +8,10 @@ import ssl
 
 import aiohttp
 from common.contracts.fetches import Budget, ErrorType
-from common.urls import UrlProblem, UrlRefusal
+from common.egress.addresses import AddressVerdict
+from common.egress.targets import judge_refusal
+from common.urls import UrlRefusal
 
-from fetcher.egress.addresses import AddressVerdict
 from fetcher.errors import ExchangeFailed
 
 OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -57,6 +58,6 @@ def refuse(verdict: AddressVerdict) -> ExchangeFailed:
 
 def refuse_url(refusal: UrlRefusal) -> tuple[AddressVerdict, ExchangeFailed]:
     """The verdict and the failure that an unreadable URL means, of the request or of a redirect."""
-    if refusal.problem is UrlProblem.SCHEME:
-        return AddressVerdict.DENY_SCHEME, ExchangeFailed(ErrorType.REFUSED_SCHEME, refusal.detail)
-    return AddressVerdict.DENY_URL, ExchangeFailed(ErrorType.INVALID_URL, refusal.detail)
+    verdict = judge_refusal(refusal)
+    kind = ErrorType.REFUSED_SCHEME if verdict is AddressVerdict.DENY_SCHEME else ErrorType.INVALID_URL
+    return verdict, ExchangeFailed(kind, refusal.detail)

@@ -14,11 +14,11 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from common.contracts.fetches import ErrorType
+from common.egress.addresses import AddressVerdict, judge_before_lookup, judge_dial, read_address, read_literal
+from common.egress.lookup import Lookup, NameLookup, NameUnresolved
+from common.egress.policies import Address, ProxyPolicy
 from common.urls import Target, read_url
 
-from fetcher.egress.addresses import AddressVerdict, judge_before_lookup, judge_dial, read_address, read_literal
-from fetcher.egress.policies import Address, ProxyPolicy
-from fetcher.egress.resolver import Lookup, NameLookup
 from fetcher.errors import ExchangeFailed
 
 REPLY_LIMIT_BYTES = 8 * 1024
@@ -117,7 +117,7 @@ class ProxyDialer:
         if verdict is None:
             try:
                 answers = await self._names.answers(name, port)
-            except ExchangeFailed as error:
+            except NameUnresolved as error:
                 raise proxy_failed("The outgoing proxy could not be found.") from error
             if answers.verdict.is_allowed:
                 return answers.addresses

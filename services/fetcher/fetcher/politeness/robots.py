@@ -9,12 +9,13 @@ from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from urllib.parse import urlsplit
 
 import structlog
 from common.clock import Clock
 from common.contracts.fetches import RobotsEvidence, RobotsVerdict
 from common.contracts.robots import RobotsAvailability, RobotsFile
+from common.robots.rules import RobotsRules, product_token
+from common.robots.verdicts import is_exempt, judge_url, origin_of
 from common.urls import Target
 
 from fetcher.egress.client import EgressClient
@@ -22,8 +23,7 @@ from fetcher.egress.evidence import EvidenceLog, HopRecord
 from fetcher.errors import ExchangeFailed
 from fetcher.politeness.robots_memory import BoundedMemory, KeptRobots
 from fetcher.politeness.robots_metrics import LookupResult, LookupSource, RobotsMetrics
-from fetcher.politeness.robots_origin import FRESH_SECONDS, LOOKUP_LIMIT_SECONDS, ask_origin, origin_of
-from fetcher.politeness.robots_rules import RobotsRules, product_token
+from fetcher.politeness.robots_origin import FRESH_SECONDS, LOOKUP_LIMIT_SECONDS, ask_origin
 from fetcher.politeness.robots_store import RobotsStore, Stored
 
 MEMORY_LIMIT_CHARACTERS = 1024 * 1024
@@ -91,7 +91,7 @@ class RobotsGate:
         Raises ExchangeFailed when the network failed or the origin itself is refused, as the page's exchange would. Hops of
         a failed or refused exchange are appended to `log`, and `has_asked_robots` says whether there was an exchange just now.
         """
-        if urlsplit(target.url).path == "/robots.txt":
+        if is_exempt(target.url):
             return self._decided(RobotsEvidence(verdict=RobotsVerdict.ALLOWED))
         robots = self._recall(origin_of(target)) or await self._join_lookup(origin_of(target), log=log)
         if isinstance(robots, _Failure):
@@ -236,20 +236,11 @@ def _wait_of(file: RobotsFile) -> timedelta | None:
 
 
 def _judge(robots: KeptRobots, url: str) -> RobotsEvidence:
-    line = None
-    match robots.availability:
-        case RobotsAvailability.FOUND:
-            verdict = RobotsVerdict.ALLOWED if robots.rules.is_allowed(url) else RobotsVerdict.DISALLOWED
-            line = robots.rules.quote(url)
-        case RobotsAvailability.UNAVAILABLE:
-            verdict = RobotsVerdict.UNAVAILABLE
-        case RobotsAvailability.UNREACHABLE:
-            verdict = RobotsVerdict.UNREACHABLE
     return RobotsEvidence(
-        verdict=verdict,
+        verdict=judge_url(robots.availability, robots.rules, url),
         url=f"{robots.origin}/robots.txt",
         status=robots.status,
-        line=line,
+        line=robots.rules.quote(url) if robots.availability is RobotsAvailability.FOUND else None,
         fetched_at=robots.fetched_at,
         crawl_delay_seconds=robots.rules.crawl_delay_seconds,
     )

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from common.contracts.robots import RobotsAvailability
-
-from fetcher.politeness.robots_rules import RobotsRules
+from common.robots.rules import RobotsRules
 
 ENTRY_WEIGHT = 256
 """What an origin weighs without any rule."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from common.contracts.fetches import ErrorType, FetchRequest
 from common.contracts.robots import ROBOTS_LIMIT_BYTES, RobotsAvailability, RobotsFile
-from common.urls import DEFAULT_PORTS, Target
+from common.robots.rules import read_text
 
 from fetcher.body import SLICE_BYTES
 from fetcher.codings import open_decoder
@@ -20,7 +20,6 @@ from fetcher.egress.evidence import EvidenceLog, HopRecord
 from fetcher.egress.headers import first_value
 from fetcher.errors import ExchangeFailed
 from fetcher.judge import read_retry_after
-from fetcher.politeness.robots_rules import read_text
 
 LOOKUP_LIMIT_SECONDS = 15.0
 """For one robots.txt over all its redirects; half of what a fetch has by default, so that time is left for the page."""
@@ -45,12 +44,6 @@ class Asked:
 
     answer: RobotsFile | ExchangeFailed
     failed_hops: tuple[HopRecord, ...] = ()
-
-
-def origin_of(target: Target) -> str:
-    """What a robots.txt speaks for, as its contract spells it: the port only when the scheme has another."""
-    name = f"[{target.name}]" if ":" in target.name else target.name
-    return f"{target.scheme}://{name}" + ("" if target.port == DEFAULT_PORTS[target.scheme] else f":{target.port}")
 
 
 async def ask_origin(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from common.contracts.hosts import BreakerState, HostState, PaceRule
+from common.contracts.hosts import BreakerState, HostState, PaceRule, PaceView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +156,17 @@ def rule_in_force(host: Host, settings: PaceSettings, *, now: datetime) -> tuple
     if override is not None and overrides_pace:
         return PaceRule.OPERATOR, override.until
     return PaceRule.DEFAULT, None
+
+
+def pace_in_force(host: Host, settings: PaceSettings, *, now: datetime) -> PaceView:
+    """The pace as it is shown: the strictest rule and its numbers."""
+    rule, until = rule_in_force(host, settings, now=now)
+    return PaceView(
+        rule=rule,
+        delay_ms=delay_ms(host, settings, now=now),
+        max_in_flight=max_in_flight(host, settings, now=now),
+        until=until,
+    )
 
 
 def opens_at(host: Host, settings: PaceSettings, *, now: datetime) -> datetime:

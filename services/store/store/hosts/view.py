@@ -13,7 +13,6 @@ from common.contracts.hosts import (
     HostState,
     HostView,
     OverrideView,
-    PaceView,
     RecentAttempt,
 )
 
@@ -23,12 +22,10 @@ from store.hosts.pace import (
     PaceSettings,
     Recent,
     breaker_state,
-    delay_ms,
     lanes_out,
-    max_in_flight,
     opens_at,
     override_in_force,
-    rule_in_force,
+    pace_in_force,
     state_in_force,
 )
 from store.hosts.rows import host_of_row
@@ -77,18 +74,12 @@ async def view_hosts(
 
 
 def _view(host: Host, load: asyncpg.Record, settings: PaceSettings, counted_up_to: int, *, now: datetime) -> HostView:
-    rule, until = rule_in_force(host, settings, now=now)
     opens = opens_at(replace(host, lanes=()), settings, now=now)
     in_flight = max(load["leased"], len(lanes_out(host, now=now)))  # what was cancelled is still out, and in no queue
     return HostView(
         host=host.host,
         state=state_in_force(host, now=now),
-        pace=PaceView(
-            rule=rule,
-            delay_ms=delay_ms(host, settings, now=now),
-            max_in_flight=max_in_flight(host, settings, now=now),
-            until=until,
-        ),
+        pace=pace_in_force(host, settings, now=now),
         backlog=load["waiting"],
         in_flight=min(in_flight, counted_up_to),
         counted_up_to=counted_up_to,

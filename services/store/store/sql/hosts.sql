@@ -165,6 +165,12 @@ SELECT hosts.*, coalesce($2::timestamptz, now()) AS now
 FROM hosts
 WHERE host = $1::text;
 
+-- name: hosts_named
+-- Each of these names with its host, if anybody ever asked for it.
+SELECT hosts.*, given.name, coalesce($2::timestamptz, now()) AS now
+FROM unnest($1::text[]) AS given (name)
+LEFT JOIN hosts ON hosts.host = given.name;
+
 -- name: hosts_page
 -- The next $2 hosts after $1, whatever an operator set.
 SELECT hosts.*, coalesce($3::timestamptz, now()) AS now

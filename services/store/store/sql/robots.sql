@@ -6,6 +6,18 @@ SELECT origin, availability, status, body, fetched_at, expires_at
 FROM robots_files
 WHERE origin = $1::text;
 
+-- name: robots_read_several
+-- The files of these origins, the smallest first; the bodies of those that fit into $2 bytes together, and no body of the rest.
+SELECT sized.origin, files.availability, files.status, files.fetched_at, files.expires_at, sized.bytes_up_to_here <= $2::bigint AS fits,
+       CASE WHEN sized.bytes_up_to_here <= $2::bigint THEN files.body END AS body
+FROM (
+    SELECT origin, sum(octet_length(body)) OVER (ORDER BY octet_length(body), origin) AS bytes_up_to_here
+    FROM robots_files
+    WHERE origin = ANY($1::text[])
+) AS sized
+JOIN robots_files AS files ON files.origin = sized.origin
+ORDER BY sized.bytes_up_to_here, sized.origin;
+
 -- name: robots_keep
 -- Keep a file unless a newer one of that origin is here already. One that was fetched then but holds longer is newer: an expired
 -- copy that goes on serving.

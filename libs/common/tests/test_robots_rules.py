@@ -5,11 +5,10 @@ import time
 
 import pytest
 from common.contracts.robots import ROBOTS_LIMIT_BYTES
+from common.robots.rules import QUOTE_LIMIT_CHARACTERS, RobotsRules, product_token, read_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protego import Protego
-
-from fetcher.politeness.robots_rules import QUOTE_LIMIT_CHARACTERS, RobotsRules, product_token, read_text
 
 HOST = "http://host.example"
 

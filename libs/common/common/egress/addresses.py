@@ -8,9 +8,9 @@ from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from fetcher.egress.policies import Address as Address
-from fetcher.egress.policies import EgressPolicy as EgressPolicy
-from fetcher.egress.ranges import Ranges
+from common.egress.policies import Address as Address
+from common.egress.policies import EgressPolicy as EgressPolicy
+from common.egress.ranges import Ranges
 
 
 class AddressVerdict(StrEnum):

@@ -3,10 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from fetcher.egress.addresses import (
+from common.egress.addresses import (
     IPV4_DENIED,
     IPV6_DENIED,
     METADATA_NAMES,
@@ -17,7 +14,9 @@ from fetcher.egress.addresses import (
     judge_before_lookup,
     judge_dial,
 )
-from fetcher.egress.policies import ProxyPolicy, TargetPolicy
+from common.egress.policies import ProxyPolicy, TargetPolicy
+from hypothesis import given
+from hypothesis import strategies as st
 
 DEFAULT = TargetPolicy()
 LOOPBACK = TargetPolicy(unsafe_networks=(ip_network("127.0.0.0/8"),))

@@ -5,8 +5,8 @@ Values only; `addresses` judges by them. An exemption for one kind never opens a
 
 from dataclasses import dataclass, field
 
-from fetcher.egress.ranges import Address as Address  # noqa: F401
-from fetcher.egress.ranges import Network, Ranges
+from common.egress.ranges import Address as Address  # noqa: F401
+from common.egress.ranges import Network, Ranges
 
 WEB_PORTS = frozenset({80, 443})
 
