@@ -57,10 +57,20 @@ HOT = [
     "robots_read",
     "robots_keep",
     "audit_insert",
+    "audit_page",
+    "operator_log_page",
+    "keys_insert",
+    "keys_write",
+    "keys_one",
+    "keys_changed",
+    "keys_latest",
+    "keys_page",
+    "keys_page_of_tenant",
+    "keys_used",
     "contents_insert",
     "contents_of_fetch",
 ]
-TABLES = "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters"
+TABLES = "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|operator_log|dead_letters|api_keys"
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
     ("hosts_open", "hosts_to_look_at"),
@@ -91,6 +101,10 @@ INDEXED = [
     ("followers_promote", "fetch_queue_followers_due"),
     ("finished_leaders_insert", "fetch_queue_followers"),
     ("finished_leaders_delete", "fetch_queue_followers"),
+    ("keys_changed", "api_keys_changed"),
+    ("keys_page_of_tenant", "api_keys_of_tenant"),
+    ("operator_log_page", "operator_log_pkey"),
+    ("audit_page", "audit_log_pkey"),
 ]
 
 FILL = f"""
