@@ -16,6 +16,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.publish import Publisher
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
+from gateway_words import key_parts
 from recorded_events import recorded_event
 from redis.asyncio import Redis
 from store.api.access import Access
@@ -97,7 +98,9 @@ async def gateway(events: Redis) -> AsyncIterator[httpx2.AsyncClient]:
     publishing = asyncio.create_task(publisher.run())
     async with play(load_exchanges("store")) as (url, _):
         reads = StoreClient(base_url=url, token=TOKEN, timeout_seconds=5)
-        means = Means(publisher=publisher, store=reads, metrics=GatewayMetrics(), clock=utc_now)
+        metrics = GatewayMetrics()
+        keys = key_parts(reads, clock=utc_now, metrics=metrics)
+        means = Means(publisher=publisher, store=reads, metrics=metrics, clock=utc_now, **keys)
         settings = GatewaySettings.model_validate(
             {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": url, "metrics_port": 0}
         )

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 import uvicorn
 from common.chassis.build import VERSION
-from common.chassis.lifecycle import close_all
+from common.chassis.lifecycle import close_all, run_loop
 from common.chassis.operations_port import serve_operations
 from common.clock import utc_now
 from common.streams.connection import connect_redis
@@ -17,11 +17,13 @@ from fastapi.telemetry import TelemetryConfig
 from gateway.authentication import Authentication
 from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
+from gateway.key_ring import KeyRing
+from gateway.key_use import KeyUseReporter
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
 from gateway.problems import install_problems
 from gateway.publish import Publisher
-from gateway.routes import contents, dead_letters, fetches, health, hosts, problems
+from gateway.routes import audit, calling_key, contents, dead_letters, fetches, health, hosts, keys, problems
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 
@@ -38,11 +40,18 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
     app.state.means = means
-    for router in (fetches.router, contents.router, hosts.router, dead_letters.router, health.router, problems.router):
-        app.include_router(router)
+    for room in (fetches, contents, hosts, dead_letters, keys, calling_key, audit, health, problems):
+        app.include_router(room.router)
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
-    app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
+    app.add_middleware(
+        Authentication,
+        first_key=settings.api_key.get_secret_value(),
+        ring=means.key_ring,
+        uses=means.key_uses,
+        clock=means.clock,
+        metrics=means.metrics,
+    )
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
 
@@ -86,17 +95,44 @@ async def _open_means(settings: GatewaySettings) -> AsyncIterator[Means]:
         ingesting_limit=settings.ingesting_limit_fetches,
         timeout_seconds=settings.accept_timeout_seconds,
     )
-    publishing = asyncio.create_task(publisher.run(), name="publisher")
+    metrics = _metrics(settings)
+    means = Means(
+        publisher=publisher,
+        store=store,
+        metrics=metrics,
+        clock=utc_now,
+        key_ring=_key_ring(settings, store, metrics),
+        key_uses=KeyUseReporter(store, clock=utc_now),
+        key_environment=settings.key_environment,
+    )
+    loops = [
+        asyncio.create_task(publisher.run(), name="publisher"),
+        asyncio.create_task(means.key_ring.run(), name="key ring"),
+        asyncio.create_task(run_loop(means.key_uses, asyncio.Event(), on_failure=metrics.note_key_failure), name="key use"),
+    ]
     try:
-        yield Means(publisher=publisher, store=store, metrics=_metrics(settings), clock=utc_now)
+        yield means
     finally:
-        publishing.cancel()
-        await close_all(store.close, redis.aclose)
+        for loop in loops:
+            loop.cancel()
+        await close_all(means.key_uses.report, store.close, redis.aclose)
+
+
+def _key_ring(settings: GatewaySettings, store: StoreClient, metrics: GatewayMetrics) -> KeyRing:
+    return KeyRing(
+        store,
+        clock=utc_now,
+        poll_seconds=settings.key_poll_seconds,
+        stale_limit_seconds=settings.key_stale_limit_seconds,
+        lookups_limit=settings.key_lookups_limit,
+        metrics=metrics,
+    )
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:
     metrics = GatewayMetrics()
     metrics.limits.labels(link="ingesting_fetches").set(settings.ingesting_limit_fetches)
     metrics.limits.labels(link="requests").set(settings.requests_limit)
+    metrics.limits.labels(link="key_lookups").set(settings.key_lookups_limit)
     metrics.limits.labels(link="connections").set(settings.connections_limit)
     return metrics

@@ -9,6 +9,8 @@ from common.contracts.keys import Scope
 from fastapi import Depends, Request
 from fastapi.params import Depends as Dependency
 
+from gateway.key_ring import KeyRing
+from gateway.key_use import KeyUseReporter
 from gateway.metrics import GatewayMetrics
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
@@ -24,6 +26,9 @@ class Means:
     store: StoreClient
     metrics: GatewayMetrics
     clock: Clock
+    key_ring: KeyRing
+    key_uses: KeyUseReporter
+    key_environment: str
 
     @property
     def checks(self) -> dict[str, Check]:

@@ -36,6 +36,7 @@ class ProblemType(StrEnum):
     BODY_TOO_LARGE = "body-too-large"
     UNAUTHENTICATED = "unauthenticated"
     INSUFFICIENT_SCOPE = "insufficient-scope"
+    KEY_REVOKED = "key-revoked"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     NOT_FINISHED = "not-finished"
@@ -81,6 +82,9 @@ REGISTRY: Mapping[ProblemType, Kind] = {
     ),
     ProblemType.INSUFFICIENT_SCOPE: Kind(
         status=403, title="The API key may not do this", remedy="Use a key with the scope that `detail` names."
+    ),
+    ProblemType.KEY_REVOKED: Kind(
+        status=409, title="The API key has been revoked", remedy="Make another key: a revoked one stays revoked."
     ),
     ProblemType.NOT_FOUND: Kind(status=404, title="There is nothing here", remedy="Check the path and the id."),
     ProblemType.METHOD_NOT_ALLOWED: Kind(

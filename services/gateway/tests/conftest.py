@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -28,6 +29,7 @@ class Gateway:
     metrics_url: str
     store_url: str
     store: LittleStore
+    log: Path
     process: asyncio.subprocess.Process
 
 
@@ -52,8 +54,10 @@ async def running_gateway(
         "FETCHWORK_STORE_URL": f"http://127.0.0.1:{store_port}",
         "FETCHWORK_STORE_TOKEN": TOKEN,
         "FETCHWORK_INGESTING_LIMIT_FETCHES": "50",
+        "FETCHWORK_KEY_POLL_SECONDS": "0.5",
     }
-    with (tmp_path_factory.mktemp("gateway") / "log").open("wb") as written:
+    written_to = tmp_path_factory.mktemp("gateway") / "log"
+    with written_to.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", env=environment, stdout=written, stderr=asyncio.subprocess.STDOUT
         )
@@ -62,6 +66,7 @@ async def running_gateway(
         metrics_url=f"http://127.0.0.1:{metrics_port}",
         store_url=environment["FETCHWORK_STORE_URL"],
         store=store,
+        log=written_to,
         process=process,
     )
     await _wait_until_ready(gateway)

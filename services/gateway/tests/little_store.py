@@ -15,9 +15,12 @@ from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
 from common.contracts.views import FetchView
+from little_keys import LittleKeys
 from pydantic import BaseModel
 
 TOKEN = "a-token-of-services"
+FOLLOWING = {("GET", "/internal/v1/keys"), ("POST", "/internal/v1/keys/used")}
+"""What a gateway asks by itself all the time: in no list of what was asked, and never cut off."""
 
 
 def host_view(host: str, *, state: HostState = HostState.OPEN) -> HostView:
@@ -42,6 +45,7 @@ class LittleStore:
     contents: dict[UUID, tuple[dict[str, str], bytes | None]] = field(default_factory=dict)
     hosts: dict[str, HostView] = field(default_factory=dict)
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
+    keys: LittleKeys = field(default_factory=LittleKeys)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     ingests_after: int = 0
     cancels_with: int | None = None
@@ -51,7 +55,8 @@ class LittleStore:
 
     def clear(self) -> None:
         """Forget everything, and answer again."""
-        self.__dict__.update(LittleStore().__dict__)
+        self.keys.clear()
+        self.__dict__.update(LittleStore(keys=self.keys).__dict__)
 
     def application(self) -> web.Application:
         """The routes of the internal API, behind the token."""
@@ -66,6 +71,7 @@ class LittleStore:
                 web.patch("/internal/v1/hosts/one", self.change_host),
                 web.get("/internal/v1/dead-letters", self.list_dead_letters),
                 web.post("/internal/v1/dead-letters/{id}/redrive", self.redrive),
+                *self.keys.routes(),
             ]
         )
         return app
@@ -75,6 +81,8 @@ class LittleStore:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         sent = await request.read()
+        if (request.method, request.path) in FOLLOWING:
+            return web.Response(status=503) if self.is_broken else await handler(request)
         self.asked.append((request.method, request.path, dict(request.query), json.loads(sent) if sent else None))
         if self.hangs_up:
             self.hangs_up -= 1

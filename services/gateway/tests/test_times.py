@@ -17,7 +17,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.publish import Publisher
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
-from gateway_words import KEY, assert_problem
+from gateway_words import KEY, assert_problem, key_parts
 from little_store import TOKEN
 from redis.asyncio import Redis
 
@@ -31,7 +31,9 @@ async def later(gateway: Any, events: Redis) -> AsyncIterator[httpx2.AsyncClient
     publisher = Publisher(events, source="gateway/test", clock=lambda: NOW, ingesting_limit=10, timeout_seconds=5)
     publishing = asyncio.create_task(publisher.run())
     store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
-    means = Means(publisher=publisher, store=store, metrics=GatewayMetrics(), clock=lambda: NOW)
+    metrics = GatewayMetrics()
+    keys = key_parts(store, clock=lambda: NOW, metrics=metrics)
+    means = Means(publisher=publisher, store=store, metrics=metrics, clock=lambda: NOW, **keys)
     settings = GatewaySettings.model_validate(
         {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
     )

@@ -99,7 +99,7 @@ class KeyCreation(Message):
 
 
 class KeyChange(Message):
-    """What an operator changes about a key: absent members stay, also those of `limits`; `null` takes an expiry or a limit away."""
+    """What an operator changes about a key: absent members stay, also single limits; `null` takes an expiry or a limit away."""
 
     name: str | None = Field(default=None, max_length=NAME_LIMIT_CHARACTERS)
     scopes: frozenset[Scope] | None = None

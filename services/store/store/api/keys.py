@@ -74,15 +74,19 @@ async def put_key(key_id: KeyId, creation: KeyCreation, access: UseAccess, respo
 
 
 @router.patch("/{key_id}")
-async def patch_key(key_id: KeyId, operation: KeyOperation, access: UseAccess) -> KeyRecord:
-    """Change what an operator may change about a key. 409 when it is revoked."""
-    return _in_force(await in_transaction(access.pool, lambda c: change_key(c, key_id, operation, now=None)))
+async def patch_key(key_id: KeyId, operation: KeyOperation, access: UseAccess, response: Response) -> KeyRecord:
+    """Change what an operator may change about a key. 409 with the key as it is when it is revoked."""
+    record = _found(await in_transaction(access.pool, lambda c: change_key(c, key_id, operation, now=None)))
+    response.status_code = 200 if record.revoked_at is None else 409
+    return record
 
 
 @router.put("/{key_id}/digest")
-async def put_digest(key_id: KeyId, rotation: KeyRotation, access: UseAccess) -> KeyRecord:
-    """Give a key a new digest; the one before is good until the overlap ends. 409 when it is revoked."""
-    return _in_force(await in_transaction(access.pool, lambda c: rotate_key(c, key_id, rotation, now=None)))
+async def put_digest(key_id: KeyId, rotation: KeyRotation, access: UseAccess, response: Response) -> KeyRecord:
+    """Give a key a new digest; the one before is good until the overlap ends. 409 with the key as it is when it is revoked."""
+    record = _found(await in_transaction(access.pool, lambda c: rotate_key(c, key_id, rotation, now=None)))
+    response.status_code = 200 if record.revoked_at is None else 409
+    return record
 
 
 @router.delete("/{key_id}")
@@ -97,10 +101,3 @@ def _found(record: KeyRecord | None) -> KeyRecord:
     if record is None:
         raise HTTPException(404, "unknown key")
     return record
-
-
-def _in_force(record: KeyRecord | None) -> KeyRecord:
-    """What was changed, unless it could not be."""
-    if _found(record).revoked_at is not None:
-        raise HTTPException(409, "the key is revoked")
-    return _found(record)
