@@ -72,7 +72,7 @@ class GatewayMetrics:
             registry=registry,
         )
         self.refused_keys = Counter(
-            "fetchwork_keys_refused_total", "Requests answered 401, by what was wrong with the key.", ["reason"], registry=registry
+            "fetchwork_keys_refused_total", "Requests answered 401, by what was wrong with it.", ["reason"], registry=registry
         )
         for loop in ("key_ring", "key_use"):
             self.key_failures.labels(loop=loop)
