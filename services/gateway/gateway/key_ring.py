@@ -57,10 +57,8 @@ class KeyRing:
 
     async def find(self, key_id: str) -> KeyRecord | None:
         """The key of that id, also a revoked one, or None when there is none. Raises StoreUnavailable when nobody knows."""
-        if key_id not in self._keys:
+        if key_id not in self._keys or self.age_seconds > self._stale_limit_seconds:
             await self._look()
-        if self.age_seconds > self._stale_limit_seconds:
-            raise StoreUnavailable("what is known of keys is too old")
         return self._keys.get(key_id)
 
     def take(self, record: KeyRecord) -> None:

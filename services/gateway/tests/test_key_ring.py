@@ -123,6 +123,7 @@ async def test_before_anything_was_read_nobody_knows(played: LittleStore, store:
     metrics, key = GatewayMetrics(), _put(played)
     async with _ring(store, metrics=metrics) as ring:
         assert metrics.registry.get_sample_value("fetchwork_keys_age_seconds") == float("inf")
+        ring.take(played.keys.records[key.id])
         for key_id in (key.id, new_key().id):
             with pytest.raises(StoreUnavailable):
                 await ring.find(key_id)
@@ -141,13 +142,10 @@ async def test_while_the_store_is_away_it_goes_on_from_memory_for_so_long(played
         with pytest.raises(StoreUnavailable):
             await ring.find(new_key().id)
         clock.now = NOW + timedelta(seconds=3601)
-        with pytest.raises(StoreUnavailable, match="old"):
+        with pytest.raises(StoreUnavailable):
             await ring.find(key.id)
         played.is_broken = False
-        with pytest.raises(StoreUnavailable, match="old"):
-            await ring.find(key.id)
-        assert await ring.find(new_key().id) is None, "who looks makes it read"
-        assert await ring.find(key.id) is not None
+        assert await ring.find(key.id) is not None, "who asks makes it read"
 
 
 async def test_a_ring_that_nobody_runs_keeps_nobody_waiting_for_ever() -> None:
