@@ -1,5 +1,6 @@
 """API keys over REST: made, listed, changed, rotated and revoked by operators; the secret is shown once."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,17 @@ import httpx2
 import pytest
 from common.clock import utc_now
 from gateway.api_keys import new_key_id, read_key
+from gateway.key_models import (
+    CallingKeyDocument,
+    KeyChangeSubmission,
+    KeyDocument,
+    KeyRotationSubmission,
+    KeySubmission,
+    NewKeyDocument,
+)
+from gateway.operator_models import OperationDocument, RefusalDocument
 from gateway_words import assert_problem
+from pydantic import BaseModel
 
 UNKNOWN = "/v1/keys/ZZZZZZZZZZZZ"
 
@@ -160,3 +171,16 @@ async def test_an_expired_key_says_so_to_operators(client: httpx2.AsyncClient, g
     made = await _make(client, expires_at=(utc_now() + timedelta(hours=1)).isoformat())
     gateway.store.keys.put(gateway.store.keys.records[made["id"]], expires_at=utc_now())
     assert (await client.get(made["links"]["self"])).json()["state"] == "expired"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        KeySubmission, KeyChangeSubmission, KeyRotationSubmission, KeyDocument, NewKeyDocument, CallingKeyDocument,
+        OperationDocument, RefusalDocument,
+    ],
+)
+async def test_the_examples_of_the_description_hold(client: httpx2.AsyncClient, model: type[BaseModel]) -> None:
+    schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
+    for example in schemas[model.__name__]["examples"]:
+        model.model_validate_json(json.dumps(example))
