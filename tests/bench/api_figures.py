@@ -1,7 +1,7 @@
 """What the gateway takes in: single submissions, batches of a thousand lines, one batch of a hundred thousand and what it costs.
 
-`make bench-api` prints them. Everything is submitted for tomorrow, so that nothing is fetched while we measure; there is one gateway
-process, and the load comes from a process of its own on the same machine. Absolute figures belong to the machine.
+`make bench-api` prints them. Everything is submitted for tomorrow, so that nothing is fetched while we measure. There is one
+gateway process, and the load comes from a process of its own on the same machine. Absolute figures belong to the machine.
 """
 
 import argparse

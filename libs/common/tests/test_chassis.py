@@ -32,6 +32,7 @@ def test_planted_secrets_do_not_reach_the_log() -> None:
             store_token="fine",  # noqa: S106
             token="planted-5",  # noqa: S106
             note="went to https://a.test/x?key=planted-6 and back",
+            reason=f"path /v1/fetches/ftch_live_{'A' * 12}_planted-7{'x' * 34}000000 is none",
         )
     structlog.reset_defaults()
     line = output.getvalue()
@@ -39,6 +40,7 @@ def test_planted_secrets_do_not_reach_the_log() -> None:
     entry = json.loads(line)
     assert entry["event"] == "fetching" and entry["service"] == "test" and entry["level"] == "info"
     assert entry["url"].startswith("https://REDACTED@a.test/path?")
+    assert entry["reason"] == "path /v1/fetches/REDACTED is none"
 
 
 def test_a_trace_goes_on_under_its_parent() -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 import uvicorn
 from common.chassis.build import VERSION
-from common.chassis.lifecycle import close_all
+from common.chassis.lifecycle import close_all, run_loop
 from common.chassis.operations_port import serve_operations
 from common.clock import Clock, utc_now
 from common.egress.lookup import NameLookup
@@ -16,13 +16,15 @@ from common.streams.connection import connect_redis
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from gateway.authentication import Authentication, is_let_in
+from gateway.authentication import Authentication
 from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
 from gateway.event_stream import StreamPace
 from gateway.feed import Feed
 from gateway.idempotency import Idempotency
 from gateway.idempotency_records import IdempotencyRecords
+from gateway.key_ring import KeyRing
+from gateway.key_use import KeyUseReporter
 from gateway.metrics import Gate, GatewayMetrics
 from gateway.observation import Observation
 from gateway.openapi.about import TITLE
@@ -33,7 +35,9 @@ from gateway.publish import Publisher
 from gateway.quotas import Quotas
 from gateway.rate_limits import RateLimits
 from gateway.routes import (
+    audit,
     batches,
+    calling_key,
     contents,
     dead_letters,
     documentation,
@@ -42,6 +46,7 @@ from gateway.routes import (
     fetches,
     health,
     hosts,
+    keys,
     plans,
     problems,
     retries,
@@ -53,7 +58,8 @@ from gateway.tickets import Tickets, carries_ticket
 from gateway.waiting_room import WaitingRoom
 
 ROOMS = (
-    fetches, fetch_lists, retries, plans, contents, batches, events, hosts, dead_letters, problems, health, documentation,
+    fetches, fetch_lists, retries, plans, contents, batches, events, keys, calling_key, audit, hosts, dead_letters, problems,
+    health, documentation,
 )  # fmt: skip
 """The modules with routes, in the order in which the document lists them."""
 GRACEFUL_SHUTDOWN_SECONDS = 10
@@ -86,7 +92,15 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app.add_middleware(Idempotency, records=means.idempotency)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streamed=frozenset({batches.PATH}))
     app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
-    app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value(), tickets=means.tickets)
+    app.add_middleware(
+        Authentication,
+        first_key=settings.api_key.get_secret_value(),
+        ring=means.key_ring,
+        uses=means.key_uses,
+        tickets=means.tickets,
+        clock=means.clock,
+        metrics=means.metrics,
+    )
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
     return app
 
@@ -162,7 +176,19 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
         settings.target_policy, timeout_seconds=settings.plan_lookup_timeout_seconds, threads=settings.plan_lookups_limit
     )
     feed = Feed(feed_redis, metrics=metrics, ring_entries=settings.feed_ring_entries, ring_bytes=settings.feed_ring_bytes)
-    loops = [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in (publisher, feed)]
+    key_ring = KeyRing(
+        store,
+        clock=clock,
+        poll_seconds=settings.key_poll_seconds,
+        stale_limit_seconds=settings.key_stale_limit_seconds,
+        lookups_limit=settings.key_lookups_limit,
+        metrics=metrics,
+    )
+    key_uses = KeyUseReporter(store, clock=clock)
+    loops = [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in (publisher, feed, key_ring)]
+    loops.append(
+        asyncio.create_task(run_loop(key_uses, asyncio.Event(), on_failure=metrics.note_key_failure), name=key_uses.name)
+    )
     try:
         yield Means(
             publisher=publisher,
@@ -188,7 +214,10 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
                 ping_seconds=settings.feed_ping_seconds, send_timeout_seconds=settings.feed_send_timeout_seconds
             ),
             wait_limit_seconds=settings.wait_limit_seconds,
-            is_let_in=is_let_in,
+            is_let_in=lambda principal: key_ring.is_good(principal, now=clock()),
+            key_ring=key_ring,
+            key_uses=key_uses,
+            key_environment=settings.key_environment,
             metrics=metrics,
             clock=clock,
         )
@@ -196,13 +225,14 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
         for loop in loops:
             loop.cancel()
         names.close()
-        await close_all(store.close, redis.aclose, counters.aclose, feed_redis.aclose)
+        await close_all(key_uses.report, store.close, redis.aclose, counters.aclose, feed_redis.aclose)
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:
     metrics = GatewayMetrics()
     metrics.limits.labels(link="ingesting_fetches").set(settings.ingesting_limit_fetches)
     metrics.limits.labels(link="requests").set(settings.requests_limit)
+    metrics.limits.labels(link="key_lookups").set(settings.key_lookups_limit)
     metrics.limits.labels(link="connections").set(settings.connections_limit)
     metrics.limits.labels(link="idempotency_records").set(settings.idempotency_records_limit)
     metrics.limits.labels(link="plan_urls").set(settings.plan_urls_limit)

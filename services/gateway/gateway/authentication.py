@@ -1,66 +1,136 @@
-"""Who may ask: every path under /v1 needs a known API key, before any body is read. Says who asked without telling the key."""
+"""Who may ask: every path of the API needs a known key, before any body is read. Says who asked without telling the key.
+
+All who are refused get the same answer, whatever was wrong with their key.
+"""
 
 import hashlib
 import hmac
+from datetime import datetime
 
+import structlog
+from common.clock import Clock
+from common.contracts.keys import KeyRecord
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import FeedUnavailable
+from gateway.api_keys import read_key
+from gateway.errors import FeedUnavailable, StoreUnavailable
+from gateway.key_ring import KeyRing
+from gateway.key_use import KeyUseReporter
+from gateway.metrics import GatewayMetrics, KeyRefusal
 from gateway.principal import Principal
-from gateway.problems import ProblemType, problem_response
+from gateway.problems import ProblemType, gateway_error_response, problem_response
 from gateway.tickets import Tickets, feed_ticket
 
-PROTECTED_PREFIX = "/v1/"
+PROTECTED_PREFIXES = ("/v1/", "/v2/")
 ACTOR_DIGITS = 8
-"""Hexadecimal digits of the SHA-256 of a key that name it: enough to tell keys apart, useless for guessing one."""
+"""Hexadecimal digits of the SHA-256 of the first key that name it: enough to tell keys apart, useless for guessing one."""
+NO_DIGEST = "0" * 64
+"""Compared with where there is nothing to compare with."""
+REFUSED = "Send the header `Authorization: Bearer KEY` with a key of this deployment."
+UNKNOWN_YET = "Nobody can say right now whether this key is known; send it again."
 
-
-def is_let_in(principal: Principal) -> bool:
-    """Whether a caller who was let in still would be. The first key is good for as long as the process runs."""
-    return principal.key_id is None
+log = structlog.get_logger()
 
 
 class Authentication:
-    """ASGI middleware that refuses requests without the key. Compares digests, in constant time.
+    """ASGI middleware that refuses requests without a good key. Compares digests, in constant time.
 
-    Leaves in the request's state who asks: its `principal`, whose actor is the beginning of the key's digest.
+    Leaves in the request's state who asks: its `principal`.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str, tickets: Tickets) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        first_key: str,
+        ring: KeyRing,
+        uses: KeyUseReporter,
+        tickets: Tickets,
+        clock: Clock,
+        metrics: GatewayMetrics,
+    ) -> None:
         self._app = app
+        self._first_digest = hashlib.sha256(first_key.encode()).hexdigest()
+        self._first = Principal(actor=f"key:{self._first_digest[:ACTOR_DIGITS]}")
+        self._ring = ring
+        self._uses = uses
         self._tickets = tickets
-        self._digest = hashlib.sha256(api_key.encode()).digest()
-        self._first = Principal(actor=f"key:{self._digest.hex()[:ACTOR_DIGITS]}")
+        self._clock = clock
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIX):
+        """Pass the request on, or answer 401; 503 while nobody can say whether the key is known."""
+        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIXES):
             await self._app(scope, receive, send)
             return
         try:
-            principal = await self._find_principal(scope)
-        except FeedUnavailable:
-            detail = "The ticket cannot be looked up right now; send it again."
-            await problem_response(ProblemType.FEED_UNAVAILABLE, detail, instance=scope["path"])(scope, receive, send)
+            ticket = feed_ticket(scope)
+            found = await (self._principal(_bearer(scope)) if ticket is None else self._holder(ticket))
+        except (StoreUnavailable, FeedUnavailable) as error:
+            await gateway_error_response(error, instance=scope["path"], detail=UNKNOWN_YET)(scope, receive, send)
             return
-        if principal is not None:
-            scope.setdefault("state", {})["principal"] = principal
-            await self._app(scope, receive, send)
+        if isinstance(found, KeyRefusal):
+            self._metrics.refused_keys.labels(reason=found).inc()
+            response = problem_response(ProblemType.UNAUTHENTICATED, REFUSED, instance=scope["path"])
+            await response(scope, receive, send)
             return
-        detail = "Send the header `Authorization: Bearer KEY` with a key of this deployment."
-        response = problem_response(ProblemType.UNAUTHENTICATED, detail, instance=scope["path"])
-        await response(scope, receive, send)
+        scope.setdefault("state", {})["principal"] = found
+        await self._app(scope, receive, send)
 
-    async def _find_principal(self, scope: Scope) -> Principal | None:
-        """Who asks: by a ticket where it opens something, else by a key."""
-        ticket = feed_ticket(scope)
-        if ticket is None:
-            return self._first if self._is_known(scope) else None
+    async def _holder(self, ticket: str) -> Principal | KeyRefusal:
+        """Who came with this ticket, if its maker would still be let in. Raises FeedUnavailable and StoreUnavailable."""
         holder = await self._tickets.find_holder(ticket)
-        return holder if holder is not None and is_let_in(holder) else None
+        if holder is None:
+            return KeyRefusal.UNKNOWN
+        if holder.key_id is not None:
+            await self._ring.find(holder.key_id)
+        return holder if self._ring.is_good(holder, now=self._clock()) else KeyRefusal.REVOKED
 
-    def _is_known(self, scope: Scope) -> bool:
-        values = [value for name, value in scope["headers"] if name == b"authorization"]
-        scheme, _, key = (values[0] if len(values) == 1 else b"").partition(b" ")
-        is_equal = hmac.compare_digest(hashlib.sha256(key.strip()).digest(), self._digest)
-        return is_equal and scheme.lower() == b"bearer"
+    async def _principal(self, given: bytes | None) -> Principal | KeyRefusal:
+        """Who came with this key, or why it is refused. Raises StoreUnavailable."""
+        if given is None:
+            return KeyRefusal.MISSING
+        if hmac.compare_digest(hashlib.sha256(given).hexdigest(), self._first_digest):
+            return self._first
+        key = read_key(given.decode("latin-1"))
+        if key is None:
+            return KeyRefusal.MALFORMED
+        record = await self._ring.find(key.id)
+        found = judge_key(record, key.digest, now=self._clock())
+        if isinstance(found, KeyRefusal):
+            log.info("key refused", key=key.id, reason=found)
+        else:
+            self._uses.note(key.id)
+        return found
+
+
+def judge_key(record: KeyRecord | None, digest: str, *, now: datetime) -> Principal | KeyRefusal:
+    """Who comes with a key of this digest, or why it is refused. Pure; compares the same whether there is a record or not."""
+    is_current = hmac.compare_digest(digest, record.digest if record is not None else NO_DIGEST)
+    previous = record.previous_digest if record is not None else None
+    is_previous = hmac.compare_digest(digest, previous or NO_DIGEST)
+    if record is None:
+        return KeyRefusal.UNKNOWN
+    if not is_current and not is_previous:
+        return KeyRefusal.WRONG
+    if record.revoked_at is not None:
+        return KeyRefusal.REVOKED
+    ends = [at for at in (record.expires_at, None if is_current else record.previous_until) if at is not None]
+    if any(at <= now for at in ends):
+        return KeyRefusal.EXPIRED
+    return Principal(
+        actor=f"key:{record.id}",
+        tenant=record.tenant,
+        key_id=record.id,
+        name=record.name,
+        scopes=record.scopes,
+        limits=record.limits,
+        expires_at=min(ends, default=None),
+    )
+
+
+def _bearer(scope: Scope) -> bytes | None:
+    """The credentials of the one `Authorization: Bearer` (RFC 6750 section 2.1), None without."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    scheme, _, given = (values[0] if len(values) == 1 else b"").partition(b" ")
+    return given.strip() if scheme.lower() == b"bearer" else None

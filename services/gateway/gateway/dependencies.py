@@ -18,6 +18,8 @@ from gateway.event_stream import StreamPace
 from gateway.feed import Feed
 from gateway.idempotency_key import KeyedRequest, Reserved
 from gateway.idempotency_records import IdempotencyRecords
+from gateway.key_ring import KeyRing
+from gateway.key_use import KeyUseReporter
 from gateway.metrics import GatewayMetrics
 from gateway.planner import Planner
 from gateway.principal import Principal
@@ -51,6 +53,9 @@ class Means:
     planner: Planner
     metrics: GatewayMetrics
     clock: Clock
+    key_ring: KeyRing
+    key_uses: KeyUseReporter
+    key_environment: str
 
     @property
     def checks(self) -> dict[str, Check]:

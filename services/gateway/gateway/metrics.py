@@ -18,6 +18,7 @@ class Gate(StrEnum):
     REQUESTS = "requests"
     FEED_CLIENTS = "feed_clients"
     WAITS = "waits"
+    KEY_LOOKUPS = "key_lookups"
 
 
 class FeedSource(StrEnum):
@@ -59,6 +60,17 @@ class AnswerKept(StrEnum):
     LOST = "lost"
     OVER_BUDGET = "over_budget"
     TOO_LARGE = "too_large"
+
+
+class KeyRefusal(StrEnum):
+    """Why a key was refused: for operators alone, callers are told nothing of it. The value is a metric label."""
+
+    MISSING = "missing"
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    WRONG = "wrong"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
 
 
 class GatewayMetrics:
@@ -120,6 +132,31 @@ class GatewayMetrics:
         for gate in Gate:
             self._closed.labels(gate=gate)
             self._refused.labels(gate=gate)
+        self._add_keys(registry)
+
+    def _add_keys(self, registry: CollectorRegistry) -> None:
+        """What is known of API keys, and which are refused."""
+        self.keys_known = Gauge("fetchwork_keys_known", "API keys in memory, revoked ones too.", registry=registry)
+        self.keys_age_seconds = Gauge(
+            "fetchwork_keys_age_seconds", "How old is what we know of API keys; infinite until all were read.", registry=registry
+        )
+        self.key_failures = Counter(
+            "fetchwork_key_failures_total",
+            "Readings of keys, and reports of their use, that failed.",
+            ["loop"],
+            registry=registry,
+        )
+        self.refused_keys = Counter(
+            "fetchwork_keys_refused_total", "Requests answered 401, by what was wrong with it.", ["reason"], registry=registry
+        )
+        for loop in ("key_ring", "key_use"):
+            self.key_failures.labels(loop=loop)
+        for reason in KeyRefusal:
+            self.refused_keys.labels(reason=reason)
+
+    def note_key_failure(self, loop: str) -> None:
+        """A reading of keys or a report of their use failed."""
+        self.key_failures.labels(loop=loop).inc()
 
     def _add_feed(self, registry: CollectorRegistry) -> None:
         self.waiting = Gauge(

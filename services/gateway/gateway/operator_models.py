@@ -1,8 +1,9 @@
-"""What operators send and are shown: hosts and their overrides, and messages that could not be applied."""
+"""What operators send and are shown: hosts and their overrides, messages that could not be applied, and the audit log."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
+from common.contracts.audit import OperationView, RefusalView
 from common.contracts.dead_letters import DeadLetterView
 from common.contracts.hosts import HostChange, HostState, HostView
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
@@ -37,6 +38,29 @@ DEAD_LETTER_EXAMPLES: list[JsonValue] = [
         "size_bytes": 512,
         "text": "{\"specversion\": \"1.0\"}",
         "links": {"redrive": "/v1/dead-letters/7/redrive"},
+    }
+]
+OPERATION_EXAMPLES: list[JsonValue] = [
+    {
+        "kind": "operation",
+        "id": 12,
+        "at": "2026-12-24T18:00:00Z",
+        "actor": "key:0a1b2c3d",
+        "action": "key.revoke",
+        "subject": "3vQB7B6MhGuX",
+        "detail": {"before": {"name": "prices"}, "after": {"name": "prices", "revoked_at": "2026-12-24T18:00:00Z"}},
+    }
+]
+REFUSAL_EXAMPLES: list[JsonValue] = [
+    {
+        "kind": "refusal",
+        "id": 7,
+        "at": "2026-12-24T18:00:00Z",
+        "fetch_id": "019b4f2e-5a3c-7d10-8f6e-2b1a9c0d3e4f",
+        "attempt": 1,
+        "host": "internal.example",
+        "verdict": "deny_private",
+        "addresses": ["10.0.0.1"],
     }
 ]
 
@@ -111,4 +135,27 @@ class DeadLetterPageDocument(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": DEAD_LETTER_EXAMPLES, "next_cursor": None}]})
 
     items: list[DeadLetterDocument]
+    next_cursor: str | None = None
+
+
+class OperationDocument(OperationView):
+    """One thing that an operator did, as the public API shows it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": OPERATION_EXAMPLES})
+
+    kind: Literal["operation"] = "operation"
+
+
+class RefusalDocument(RefusalView):
+    """One target that was refused, as the public API shows it to operators."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": REFUSAL_EXAMPLES})
+
+    kind: Literal["refusal"] = "refusal"
+
+
+class AuditPageDocument(BaseModel):
+    """Entries of one log, the newest first. `next_cursor` is null on the last page."""
+
+    items: list[OperationDocument | RefusalDocument]
     next_cursor: str | None = None

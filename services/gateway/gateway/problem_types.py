@@ -20,6 +20,7 @@ class ProblemType(StrEnum):
     UPLOAD_STALLED = "upload-stalled"
     UNAUTHENTICATED = "unauthenticated"
     INSUFFICIENT_SCOPE = "insufficient-scope"
+    KEY_REVOKED = "key-revoked"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     NOT_FINISHED = "not-finished"
@@ -93,6 +94,12 @@ REGISTRY: Mapping[ProblemType, Kind] = {
         title="The API key may not do this",
         remedy="Use a key with the scope that `detail` names.",
         example="This needs a key with the scope `fetch:write`.",
+    ),
+    ProblemType.KEY_REVOKED: Kind(
+        status=409,
+        title="The API key has been revoked",
+        remedy="Make another key: a revoked one stays revoked.",
+        example="The key is revoked and stays so; make another one.",
     ),
     ProblemType.NOT_FOUND: Kind(
         status=404,

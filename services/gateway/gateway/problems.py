@@ -126,13 +126,13 @@ def internal_problem(request_path: str) -> JSONResponse:
     return problem_response(ProblemType.INTERNAL, "The fault is logged under this trace id.", instance=request_path)
 
 
-def gateway_error_response(error: GatewayError, *, instance: str) -> JSONResponse:
+def gateway_error_response(error: GatewayError, *, instance: str, detail: str | None = None) -> JSONResponse:
     """The answer to a limit of the caller's, or to a failure of what the gateway stands on, which is logged."""
     if isinstance(error, QuotaExceeded):
         return _quota_response(error, instance=instance)
     log.warning("dependency failed", error=type(error).__name__, reason=str(error))
     problem = next((problem for kind, problem in GATEWAY_ERRORS if isinstance(error, kind)), ProblemType.INTERNAL)
-    return problem_response(problem, REGISTRY[problem].remedy, instance=instance)
+    return problem_response(problem, detail or REGISTRY[problem].remedy, instance=instance)
 
 
 def problem_answer(problem: Problem, *, instance: str) -> JSONResponse:

@@ -8,6 +8,8 @@ from pydantic import Field, SecretStr
 
 from gateway.batch_limits import BatchLimits, BatchSettings, BodyLimits
 from gateway.record_limits import STANDARD, RecordLimits
+REVOCATION_SECONDS = 30
+"""How long a revoked key may still be good on any gateway."""
 
 
 class GatewaySettings(TargetSettings, ServiceSettings):
@@ -16,6 +18,21 @@ class GatewaySettings(TargetSettings, ServiceSettings):
     gateway_bind: str = Field(default="127.0.0.1", description="Address of the public API.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port of the public API.")
     api_key: SecretStr = Field(min_length=8, description="The first API key.")
+    key_environment: str = Field(
+        default="live", pattern=r"^[a-z0-9]{1,16}$", description="What new API keys carry behind `ftch_`, to tell them apart."
+    )
+    key_poll_seconds: float = Field(
+        default=3.0, ge=0.2, le=25, description="How often to ask the store which API keys changed, such as were revoked."
+    )
+    key_stale_limit_seconds: float = Field(
+        default=86_400,
+        ge=30,
+        le=2_592_000,
+        description="How long API keys are believed while the store cannot be asked; after that they are answered 503.",
+    )
+    key_lookups_limit: int = Field(
+        default=50, ge=1, le=10_000, description="Requests with unknown API keys that wait for the store at most; above it 503."
+    )
     body_limit_bytes: int = Field(
         default=64 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body of one fetch."
     )
@@ -167,6 +184,11 @@ class GatewaySettings(TargetSettings, ServiceSettings):
             )
         if self.idempotency_short_retention_seconds > self.idempotency_retention_seconds:
             faults.append("FETCHWORK_IDEMPOTENCY_SHORT_RETENTION_SECONDS exceeds FETCHWORK_IDEMPOTENCY_RETENTION_SECONDS.")
+        if self.key_poll_seconds + self.store_timeout_seconds > REVOCATION_SECONDS:
+            faults.append(
+                "FETCHWORK_KEY_POLL_SECONDS and FETCHWORK_STORE_TIMEOUT_SECONDS add up to more than 30: "
+                "a key that was revoked would be good for longer than we promise."
+            )
         return faults
 
     @property

@@ -8,10 +8,12 @@ from uuid import UUID
 
 import aiohttp
 from common.chassis.telemetry import current_traceparent
+from common.contracts.audit import OperationPage, RefusalPage
 from common.contracts.batches import BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import BODY_LIMIT_BYTES, AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostOperation, HostPage, HostState, HostView
+from common.contracts.keys import KeyChanges, KeyCreation, KeyOperation, KeyPage, KeyRecord, KeyRotation, KeyUses
 from common.contracts.plans import PlanAnswer, PlanInquiry
 from common.contracts.views import FetchPage, FetchView
 from pydantic import BaseModel, ValidationError
@@ -19,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.errors import StoreUnavailable
 
 CONNECTIONS_LIMIT = 100
-TRIES = {"GET": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
+TRIES = {"GET": 2, "PUT": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
 """One more try covers a pooled connection that the store closed, of what may be done twice (RFC 9110 section 9.2.2).
 
 A PATCH of ours says what shall be, not what to add, so that it is idempotent too; a POST puts a message back once more.
@@ -162,6 +164,57 @@ class StoreClient:
         """What attempts on these hosts would meet, and these origins' robots.txt. Changes nothing. Raises StoreUnavailable."""
         answer = await self._call("POST", "plan", content=inquiry.model_dump_json(), answers={200}, tries=TRIES["GET"])
         return _read(PlanAnswer, answer)
+
+    async def read_key_changes(self, *, after_revision: int, limit: int) -> KeyChanges:
+        """Keys that changed after that revision, in the order of their changes. Raises StoreUnavailable."""
+        query = {"after_revision": str(after_revision), "limit": str(limit)}
+        return _read(KeyChanges, await self._call("GET", "keys", query=query, answers={200}))
+
+    async def report_key_uses(self, uses: KeyUses) -> None:
+        """Tell when keys were last used. Raises StoreUnavailable."""
+        await self._call("POST", "keys/used", content=uses.model_dump_json(), answers={204})
+
+    async def list_keys(self, *, tenant: str | None, limit: int, after: str | None) -> KeyPage:
+        """Keys in the order of their ids, of one tenant or of all, from the one behind `after` on. Raises StoreUnavailable."""
+        query = {"tenant": tenant, "limit": str(limit), "after": after}
+        return _read(KeyPage, await self._call("GET", "keys/page", query=query, answers={200}))
+
+    async def read_key(self, key_id: str) -> KeyRecord | None:
+        """The key, or None when there is none of this id. Raises StoreUnavailable."""
+        answer = await self._call("GET", f"keys/{key_id}", answers={200, 404})
+        return None if answer.status == 404 else _read(KeyRecord, answer)
+
+    async def create_key(self, key_id: str, creation: KeyCreation) -> KeyRecord:
+        """The new key. Raises StoreUnavailable, also when another key has this id."""
+        answer = await self._call("PUT", f"keys/{key_id}", content=creation.model_dump_json(), answers={200, 201})
+        return _read(KeyRecord, answer)
+
+    async def change_key(self, key_id: str, operation: KeyOperation) -> KeyRecord | None:
+        """The key after a change, or as it was revoked; None when there is none of this id. Raises StoreUnavailable."""
+        content = operation.model_dump_json(exclude_unset=True)
+        answer = await self._call("PATCH", f"keys/{key_id}", content=content, answers={200, 404, 409})
+        return None if answer.status == 404 else _read(KeyRecord, answer)
+
+    async def rotate_key(self, key_id: str, rotation: KeyRotation) -> KeyRecord | None:
+        """The key under its new digest, or as it was revoked; None when there is none of this id. Raises StoreUnavailable."""
+        content = rotation.model_dump_json()
+        answer = await self._call("PUT", f"keys/{key_id}/digest", content=content, answers={200, 404, 409})
+        return None if answer.status == 404 else _read(KeyRecord, answer)
+
+    async def revoke_key(self, key_id: str, *, actor: str) -> KeyRecord | None:
+        """The key, which nobody may use any more; None when there is none of this id. Raises StoreUnavailable."""
+        answer = await self._call("DELETE", f"keys/{key_id}", query={"actor": actor}, answers={200, 404})
+        return None if answer.status == 404 else _read(KeyRecord, answer)
+
+    async def list_operations(self, *, limit: int, after: str | None) -> OperationPage:
+        """What operators did, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
+        query = {"limit": str(limit), "after": after}
+        return _read(OperationPage, await self._call("GET", "audit/operations", query=query, answers={200}))
+
+    async def list_refusals(self, *, limit: int, after: str | None) -> RefusalPage:
+        """Refused targets, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
+        query = {"limit": str(limit), "after": after}
+        return _read(RefusalPage, await self._call("GET", "audit/refusals", query=query, answers={200}))
 
     async def close(self) -> None:
         """Close all connections."""

@@ -25,6 +25,7 @@ class Gateway:
     metrics_url: str
     store_url: str
     store: LittleStore
+    log: Path
     process: asyncio.subprocess.Process
 
 
@@ -49,6 +50,7 @@ async def serving(
         "FETCHWORK_BATCH_CHUNK_FETCHES": "20",
         "FETCHWORK_BATCH_PATIENCE_SECONDS": "0.5",
         "FETCHWORK_BATCH_IDLE_SECONDS": "1",
+        "FETCHWORK_KEY_POLL_SECONDS": "0.5",
         **environment,
     }
     with log.open("ab") as written:
@@ -60,6 +62,7 @@ async def serving(
         metrics_url=f"http://127.0.0.1:{metrics_port}",
         store_url=store_url,
         store=store,
+        log=log,
         process=process,
     )
     await _wait_until_ready(gateway)

@@ -23,9 +23,12 @@ from common.contracts.robots import RobotsFile
 from common.contracts.tenants import DEFAULT_TENANT
 from common.contracts.views import FetchPage, FetchView, ResponseView
 from common.ids import new_fetch_id
+from little_keys import LittleKeys
 from pydantic import BaseModel
 
 TOKEN = "a-token-of-services"
+FOLLOWING = {("GET", "/internal/v1/keys"), ("POST", "/internal/v1/keys/used")}
+"""What a gateway asks by itself all the time: in no list of what was asked, and never cut off."""
 
 
 def host_view(host: str, *, state: HostState = HostState.OPEN) -> HostView:
@@ -68,6 +71,7 @@ class LittleStore:
     robots: dict[str, RobotsFile] = field(default_factory=dict)
     robots_omitted: set[str] = field(default_factory=set)
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
+    keys: LittleKeys = field(default_factory=LittleKeys)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     ingests_after: int = 0
     cancels_with: int | None = None
@@ -77,7 +81,8 @@ class LittleStore:
 
     def clear(self) -> None:
         """Forget everything, and answer again."""
-        self.__dict__.update(LittleStore().__dict__)
+        self.keys.clear()
+        self.__dict__.update(LittleStore(keys=self.keys).__dict__)
 
     def keep(
         self,
@@ -120,6 +125,7 @@ class LittleStore:
                 web.post("/internal/v1/plan", self.plan),
                 web.get("/internal/v1/dead-letters", self.list_dead_letters),
                 web.post("/internal/v1/dead-letters/{id}/redrive", self.redrive),
+                *self.keys.routes(),
             ]
         )
         return app
@@ -129,6 +135,8 @@ class LittleStore:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         sent = await request.read()
+        if (request.method, request.path) in FOLLOWING:
+            return web.Response(status=503) if self.is_broken else await handler(request)
         self.asked.append((request.method, request.path, dict(request.query), json.loads(sent) if sent else None))
         if self.hangs_up:
             self.hangs_up -= 1

@@ -59,6 +59,16 @@ HOT = [
     "robots_read_several",
     "robots_keep",
     "audit_insert",
+    "audit_page",
+    "operator_log_page",
+    "keys_insert",
+    "keys_write",
+    "keys_one",
+    "keys_changed",
+    "keys_latest",
+    "keys_page",
+    "keys_page_of_tenant",
+    "keys_used",
     "contents_insert",
     "contents_of_fetch",
     "fetches_request",
@@ -74,8 +84,8 @@ HOT = [
     "key_totals",
 ]
 TABLES = (
-    "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|dead_letters|fetch_labels|batches|"
-    "batch_counts|key_counts|api_keys"
+    "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|operator_log|dead_letters|fetch_labels|"
+    "batches|batch_counts|key_counts|api_keys"
 )
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
@@ -117,6 +127,10 @@ INDEXED = [
     ("batches_read", "fetch_queue_slots"),
     ("key_totals", "api_keys_queue_limited"),
     ("key_totals", "key_counts_pkey"),
+    ("keys_changed", "api_keys_changed"),
+    ("keys_page_of_tenant", "api_keys_of_tenant"),
+    ("operator_log_page", "operator_log_pkey"),
+    ("audit_page", "audit_log_pkey"),
 ]
 
 FILL = f"""

@@ -9,8 +9,11 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
+from common.contracts.keys import KEY_FORM
+
 SECRET_FIELDS = frozenset({"authorization", "cookie", "set-cookie", "x-api-key", "api_key", "token", "password", "secret"})
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_API_KEY = re.compile(KEY_FORM)
 _QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 
 
@@ -42,13 +45,19 @@ def configure_logging(*, service: str, level: str) -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace secrets by name, credentials in URLs, and the query part of URLs, in every field that is text."""
+    """Replace secrets by name, API keys, credentials in URLs, and the query part of URLs, in every field that is text."""
     for key, value in event.items():
         if key.lower() in SECRET_FIELDS:
             event[key] = "REDACTED"
-        elif isinstance(value, str) and "://" in value:
-            event[key] = _QUERY.sub(r"\1?REDACTED", _CREDENTIALS.sub("REDACTED@", value))
+        elif isinstance(value, str):
+            event[key] = _without_secrets(value)
     return event
+
+
+def _without_secrets(text: str) -> str:
+    if "ftch_" in text:
+        text = _API_KEY.sub("REDACTED", text)
+    return _QUERY.sub(r"\1?REDACTED", _CREDENTIALS.sub("REDACTED@", text)) if "://" in text else text
 
 
 def _add_service(service: str) -> Any:

@@ -18,3 +18,19 @@ FROM unnest($1::timestamptz[], $2::uuid[], $3::integer[], $4::text[], $5::text[]
 -- Note what an operator did, in the transaction that does it.
 INSERT INTO operator_log (at, actor, action, subject, detail)
 VALUES (coalesce($5::timestamptz, now()), $1::text, $2::text, $3::text, $4::jsonb);
+
+-- name: operator_log_page
+-- What operators did, the newest first.
+SELECT id, at, actor, action, subject, detail
+FROM operator_log
+WHERE id < $1::bigint
+ORDER BY id DESC
+LIMIT $2::bigint;
+
+-- name: audit_page
+-- Refused targets, the newest first.
+SELECT id, at, fetch_id, attempt, host, verdict, addresses, peer
+FROM audit_log
+WHERE id < $1::bigint
+ORDER BY id DESC
+LIMIT $2::bigint;

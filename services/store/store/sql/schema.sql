@@ -283,9 +283,8 @@ CREATE TABLE key_counts (
     CONSTRAINT key_counts_name_is_known CHECK (name IN ('accepted', 'finished'))
 ) WITH (fillfactor = 50);
 
--- Keys of the API. The secret is nowhere: digest is its SHA-256. Each change of any key takes the next revision, one change at a time.
-CREATE SEQUENCE api_key_revisions;
-
+-- Keys of the API. The key itself is nowhere: digest is its SHA-256. Each change of any key takes the next revision, one change at a
+-- time; none is ever deleted, since who follows the revisions would not learn of it, and the store's role may not.
 CREATE TABLE api_keys (
     id                  text        NOT NULL,
     tenant              text        NOT NULL,
@@ -303,7 +302,7 @@ CREATE TABLE api_keys (
     rotated_at          timestamptz,
     revoked_at          timestamptz,
     last_used_at        timestamptz,
-    revision            bigint      NOT NULL DEFAULT nextval('api_key_revisions'),
+    revision            bigint      NOT NULL,
     CONSTRAINT api_keys_pkey PRIMARY KEY (id),
     CONSTRAINT api_keys_id_is_twelve_characters CHECK (id ~ '^[0-9A-Za-z]{12}$'),
     CONSTRAINT api_keys_digest_is_sha256 CHECK (octet_length(digest) = 32 AND octet_length(previous_digest) = 32),

@@ -55,8 +55,6 @@ CREATE TABLE key_counts (
     CONSTRAINT key_counts_name_is_known CHECK (name IN ('accepted', 'finished'))
 ) WITH (fillfactor = 50);
 
-CREATE SEQUENCE api_key_revisions;
-
 CREATE TABLE api_keys (
     id                  text        NOT NULL,
     tenant              text        NOT NULL,
@@ -74,7 +72,7 @@ CREATE TABLE api_keys (
     rotated_at          timestamptz,
     revoked_at          timestamptz,
     last_used_at        timestamptz,
-    revision            bigint      NOT NULL DEFAULT nextval('api_key_revisions'),
+    revision            bigint      NOT NULL,
     CONSTRAINT api_keys_pkey PRIMARY KEY (id),
     CONSTRAINT api_keys_id_is_twelve_characters CHECK (id ~ '^[0-9A-Za-z]{12}$'),
     CONSTRAINT api_keys_digest_is_sha256 CHECK (octet_length(digest) = 32 AND octet_length(previous_digest) = 32),
@@ -88,16 +86,16 @@ CREATE INDEX api_keys_queue_limited ON api_keys (id) WHERE queued_fetches IS NOT
 
 ALTER TABLE outbox ADD COLUMN tenant text NOT NULL DEFAULT 'default';
 
--- Default privileges let the store's role write every table, and tables alone.
+-- Default privileges let the store's role write every table. A key is revoked and never deleted: gateways learn of changes alone.
 DO $$
 DECLARE
-    reader name;
+    writer name;
 BEGIN
-    FOR reader IN
+    FOR writer IN
         SELECT DISTINCT grantee FROM information_schema.role_table_grants
         WHERE table_schema = current_schema AND table_name = 'api_keys' AND grantee NOT IN (current_user, 'PUBLIC')
     LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE api_key_revisions TO %I', reader);
+        EXECUTE format('REVOKE DELETE, TRUNCATE ON api_keys FROM %I', writer);
     END LOOP;
 END
 $$;
