@@ -59,6 +59,11 @@ class Feed:
         self._history = asyncio.Semaphore(HISTORY_READS)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the feed could be read since the start of the process."""
+        return self._position is not None
+
+    @property
     def position(self) -> StreamId:
         """The last entry that was read. Raises FeedUnavailable while none could be, since the start of the process."""
         if self._position is None:

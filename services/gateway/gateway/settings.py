@@ -31,6 +31,12 @@ class GatewaySettings(ServiceSettings):
         description="Connections at most, idle ones included; above it a bare 503.",
     )
 
+    client_stall_seconds: int = Field(
+        default=120,
+        ge=1,
+        le=3600,
+        description="How long a client may take nothing of what it is sent before its connection is dropped.",
+    )
     feed_ring_entries: int = Field(
         default=10_000,
         ge=1,
