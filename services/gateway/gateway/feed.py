@@ -107,7 +107,7 @@ class Feed:
 
         Returns its cursor, moved past what is not the tenant's. Ends early when the feed closes or the client is `gone`.
         """
-        if after < self.position or self.is_closing:
+        if self._position is None or after < self._position or self.is_closing:
             return after
         arrival = self._waiting.setdefault(tenant, asyncio.get_running_loop().create_future())
         awaited: list[asyncio.Future[Any]] = [arrival] if gone is None else [arrival, gone]

@@ -5,17 +5,25 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import psutil
 import pytest
+from common.clock import utc_now
+from common.streams.feed import StreamId
 from common.streams.names import INGESTING_HASH
 from feed_words import begin, finished, stream, take, tell, tell_many, wait_until
+from fetchwork_local.ports import free_port
+from gateway.app import create_app, open_means
 from gateway.event_stream import EventStream, StreamPace
 from gateway.feed import Feed
 from gateway.feed_entries import Selection
 from gateway.metrics import GatewayMetrics, StreamEnd
+from gateway.settings import GatewaySettings
 from gateway_process import serving
 from gateway_words import KEY, assert_problem
+from little_store import TOKEN
 from redis.asyncio import Redis
 from starlette.types import Message
 
@@ -165,3 +173,41 @@ async def test_a_quiet_client_does_not_fall_behind_the_ring(feed: Feed, events: 
     assert 0 < (metrics.registry.get_sample_value("fetchwork_feed_ring_bytes") or 0) <= 5_000
     page = await feed.page(start, selection=mine, limit=10)
     assert metrics.registry.get_sample_value("fetchwork_feed_pages_total", {"source": "history"}) == 1
+
+
+async def test_while_redis_was_never_there_a_stream_that_comes_back_waits_and_a_new_one_is_refused(
+    gateway: Any, metrics: GatewayMetrics
+) -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}"
+    settings = GatewaySettings.model_validate(
+        {"api_key": KEY, "events_url": nowhere, "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
+    )
+    async with open_means(settings, clock=utc_now) as means:
+        transport = httpx2.ASGITransport(app=create_app(means, settings))
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
+            for query in ({}, {"after": "1-1"}):
+                answer = await client.get("/v1/events", params=query)
+                assert_problem(answer, 503, "feed-unavailable", is_traced=False)
+                assert answer.headers["retry-after"] == "1"
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as stranger:
+            answer = await stranger.get("/v1/events?ticket=x")
+            assert_problem(answer, 503, "feed-unavailable", is_traced=False)
+        sent = list[Message]()
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        streaming = asyncio.create_task(
+            EventStream(
+                means.feed,
+                after=StreamId(1, 1),
+                selection=Selection(tenant="default"),
+                is_let_in=lambda: True,
+                pace=StreamPace(ping_seconds=0.05, send_timeout_seconds=5),
+                metrics=metrics,
+            ).stream_response(send)
+        )
+        await wait_until(lambda: sum(b": ping" in message.get("body", b"") for message in sent) >= 2)
+        means.feed.close()
+        await asyncio.wait_for(streaming, 5)
