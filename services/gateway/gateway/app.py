@@ -140,7 +140,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
             limit_concurrency=settings.connections_limit,
         )
         log.info("gateway starting", port=settings.port)
-        await Server(config, at_shutdown=means.feed.close).serve()
+        await Server(config, stall_seconds=settings.client_stall_seconds, at_shutdown=means.feed.close).serve()
 
 
 @asynccontextmanager

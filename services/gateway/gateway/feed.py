@@ -59,6 +59,11 @@ class Feed:
         self._history = asyncio.Semaphore(HISTORY_READS)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the feed could be read since the start of the process."""
+        return self._position is not None
+
+    @property
     def position(self) -> StreamId:
         """The last entry that was read. Raises FeedUnavailable while none could be, since the start of the process."""
         if self._position is None:
@@ -102,7 +107,7 @@ class Feed:
 
         Returns its cursor, moved past what is not the tenant's. Ends early when the feed closes or the client is `gone`.
         """
-        if after < self.position or self.is_closing:
+        if self._position is None or after < self._position or self.is_closing:
             return after
         arrival = self._waiting.setdefault(tenant, asyncio.get_running_loop().create_future())
         awaited: list[asyncio.Future[Any]] = [arrival] if gone is None else [arrival, gone]

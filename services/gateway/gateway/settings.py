@@ -93,6 +93,12 @@ class GatewaySettings(TargetSettings, ServiceSettings):
         le=16 * 1024**3,
         description="Answers kept of one tenant within a retention; beyond it they are made again.",
     )
+    client_stall_seconds: int = Field(
+        default=120,
+        ge=1,
+        le=3600,
+        description="How long a client may take nothing of what it is sent before its connection is dropped.",
+    )
     feed_ring_entries: int = Field(
         default=10_000,
         ge=1,

@@ -77,15 +77,14 @@ async def list_events(
     batch_id: Annotated[UUID | None, Query(description="Only of fetches of this batch.")] = None,
     last_event_id: Annotated[str | None, Header(description="The cursor of a stream that was cut off.")] = None,
     ticket: Annotated[str | None, Query(description="What opens the feed to a browser, instead of a key.")] = None,
-    accept: Annotated[str, Header(description="`text/event-stream` for a stream; else a page.")] = "",
 ) -> Response:
-    """What happened to the caller's fetches: a stream (server-sent events) for who accepts one, else one page.
+    """What happened to the caller's fetches: a stream (server-sent events) with `Accept: text/event-stream`, else one page.
 
     Every event has a cursor. Whoever comes back with the last one it saw is sent what came behind it, each event once; an
     event that the service had to tell again has the same `id`.
     """
     selection = Selection(tenant=principal.tenant, label=label, batch_id=batch_id)
-    is_stream = _accepts_stream(accept)
+    is_stream = _accepts_stream(",".join(request.headers.getlist("accept")))
     cursor = _cursor((last_event_id if is_stream else None) or after)
     if is_stream:
         return EventStream(
