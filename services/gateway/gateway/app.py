@@ -17,11 +17,12 @@ from fastapi.telemetry import TelemetryConfig
 from gateway.authentication import Authentication
 from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
+from gateway.firecrawl.refusals import FirecrawlRefusals
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
 from gateway.problems import install_problems
 from gateway.publish import Publisher
-from gateway.routes import contents, dead_letters, fetch_lists, fetches, health, hosts, problems, retries
+from gateway.routes import contents, dead_letters, fetch_lists, fetches, firecrawl, health, hosts, problems, retries
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
 
@@ -38,12 +39,13 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     """The public application over its parts."""
     app = FastAPI(title="Fetchwork", version=VERSION, docs_url=None, redoc_url=None, telemetry=TELEMETRY)
     app.state.means = means
-    for part in (fetches, fetch_lists, retries, contents, hosts, dead_letters, health, problems):
+    for part in (fetches, fetch_lists, retries, contents, hosts, dead_letters, firecrawl, health, problems):
         app.include_router(part.router)
     install_problems(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     app.add_middleware(Authentication, api_key=settings.api_key.get_secret_value())
-    app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
+    app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)
+    app.add_middleware(FirecrawlRefusals)  # added last: outermost
     return app
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: every path under /v1 needs a known API key, before any body is read. Says who asked without telling the key."""
+"""Who may ask: paths under /v1 and /v2 need a known API key, before any body is read. Says who asked without telling the key."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.principal import Principal
 from gateway.problems import ProblemType, problem_response
 
-PROTECTED_PREFIX = "/v1/"
+PROTECTED_PREFIXES = ("/v1/", "/v2/")
 ACTOR_DIGITS = 8
 """Hexadecimal digits of the SHA-256 of a key that name it: enough to tell keys apart, useless for guessing one."""
 
@@ -26,7 +26,7 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIX):
+        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED_PREFIXES):
             await self._app(scope, receive, send)
             return
         if self._is_known(scope):
