@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from aiohttp import web
 from fetchwork_local.ports import free_port
+from firecrawl_words import Fetching
 from gateway_words import KEY
 from little_store import TOKEN, LittleStore
 from redis.asyncio import Redis
@@ -95,3 +96,13 @@ async def client(gateway: Gateway) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx2.AsyncClient(base_url=gateway.url, headers=headers, timeout=10) as opened:
         yield opened
+
+
+@pytest.fixture
+async def fetching(gateway: Gateway, events: Redis) -> AsyncIterator[Fetching]:
+    """Fetches end."""
+    fetching = Fetching(gateway, events)
+    running = asyncio.create_task(fetching.run())
+    yield fetching
+    fetching.is_stopping = True
+    await running

@@ -1,81 +1,21 @@
 """Firecrawl's API: pages and batches as its clients expect them, and everything that is not made here refused by name."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
-from common.contracts.catalog import FETCH_ACCEPTED
-from common.contracts.envelope import Envelope
-from common.contracts.fetches import AcceptedFetch, CharsetSource, ErrorType, FetchesAccepted, FetchError, FetchStatus
-from common.contracts.views import ResponseView, ServedBy, ServedByKind
+from common.contracts.fetches import CharsetSource, ErrorType
+from common.contracts.views import ServedBy, ServedByKind
 from common.ids import new_fetch_id
-from common.streams.names import ACCEPTED_STREAM, EVENT_FIELD, INGESTING_HASH
+from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
+from firecrawl_words import PAGE, Ended, Fetching, failed, page
 from gateway.firecrawl.batches import DATA_PAGE_CHARACTERS
 from gateway.firecrawl.documents import TEXT_LIMIT_BYTES
 from redis.asyncio import Redis
 
-PAGE = "<!doctype html><title>Größe</title><script>1</script>"
 RAW = {"url": "http://a.test/", "formats": ["rawHtml"]}
-Ended = dict[str, Any]
-
-
-def _page(body: bytes = PAGE.encode(), *, charset: str | None = "utf-8", status: int = 200, **facts: Any) -> Ended:
-    """How a fetch ends that brings this body."""
-    digest = f"sha256:{hashlib.sha256(body).hexdigest()}" if body else None
-    response = ResponseView(
-        status=status, final_url="http://a.test/end", charset=charset, size_bytes=len(body), digest=digest,
-        headers={"content-type": "text/html; charset=x"}, **facts,
-    )
-    return {"body": body, "response": response}
-
-
-def _failed(type: ErrorType) -> Ended:
-    return {"body": None, "status": FetchStatus.FAILED, "error": FetchError(type=type, detail=f"It was {type}.")}
-
-
-class Fetching:
-    """Ends each fetch that is promised, by its URL, as the store and a fetcher would; others as a page."""
-
-    def __init__(self, gateway: Any, events: Redis) -> None:
-        self._gateway, self._events = gateway, events
-        self.ends: dict[str, Ended | None] = {}
-        self.seen: list[AcceptedFetch] = []
-        self.is_stopping = False
-
-    async def run(self) -> None:
-        """Read the stream until stopped."""
-        last = b"0"
-        while not self.is_stopping:
-            found: Any = await self._events.xread({ACCEPTED_STREAM: last}, block=50)
-            for _, entries in found or ():
-                last = entries[-1][0]
-                for _, fields in entries:
-                    event = Envelope[FetchesAccepted].model_validate_json(fields[EVENT_FIELD])
-                    assert event.type == FETCH_ACCEPTED
-                    for fetch in event.data.fetches:
-                        self.end(fetch)
-                        await self._events.hdel(INGESTING_HASH, str(fetch.id))
-
-    def end(self, fetch: AcceptedFetch) -> None:
-        """Let the little store know how it ended; None is not yet."""
-        self.seen.append(fetch)
-        ended = self.ends.get(fetch.request.url, _page())
-        facts = ended or {"body": None, "status": FetchStatus.RUNNING}
-        self._gateway.store.keep(id=fetch.id, url=fetch.request.url, batch_id=fetch.batch_id, attrs=fetch.attrs, **facts)
-
-
-@pytest.fixture
-async def fetching(gateway: Any, events: Redis) -> AsyncIterator[Fetching]:
-    """Fetches end."""
-    fetching = Fetching(gateway, events)
-    running = asyncio.create_task(fetching.run())
-    yield fetching
-    fetching.is_stopping = True
-    await running
 
 
 def _refused(answer: httpx2.Response, status: int) -> str:
@@ -116,7 +56,7 @@ async def test_what_clients_always_send_is_understood(client: httpx2.AsyncClient
     sent = {
         "url": "A.test/x#y", "origin": "some-sdk", "integration": None, "onlyMainContent": True, "mobile": False,
         "removeBase64Images": True, "fastMode": False, "blockAds": True, "maxAge": 0, "storeInCache": True, "timeout": 900_000,
-        "skipTlsVerification": False, "waitFor": 0, "actions": [], "parsers": [], "location": None,
+        "skipTlsVerification": True, "waitFor": 0, "actions": [], "parsers": [], "location": None,
     }
     answer = await client.post("/v2/scrape", json=RAW | sent)
     assert answer.status_code == 200 and answer.json()["data"]["metadata"]["sourceURL"] == "A.test/x#y"
@@ -140,7 +80,6 @@ async def test_what_clients_always_send_is_understood(client: httpx2.AsyncClient
         ({"actions": [{"type": "wait"}], "proxy": "auto", "location": {"country": "US"}}, ["`actions`, `location`, `proxy`"]),
         ({"mobile": True}, ["`mobile`"]),
         ({"waitFor": 100}, ["`waitFor`"]),
-        ({"skipTlsVerification": True}, ["`skipTlsVerification`"]),
         ({"storeInCache": False}, ["`storeInCache`"]),
         ({"includeTags": ["p"]}, ["`includeTags`"]),
         ({"minAge": 1}, ["`minAge`"]),
@@ -176,7 +115,7 @@ async def test_what_is_not_made_here_is_refused_by_name(
 async def test_a_page_that_cannot_be_had_is_a_failure_with_a_code(
     client: httpx2.AsyncClient, fetching: Fetching, type: ErrorType, status: int, code: str
 ) -> None:
-    fetching.ends["http://a.test/"] = _failed(type)
+    fetching.ends["http://a.test/"] = failed(type)
     answer = await client.post("/v2/scrape", json=RAW)
     assert _refused(answer, status) == f"It was {type}." and answer.json()["code"] == code
 
@@ -190,12 +129,12 @@ async def test_a_page_that_is_not_there_in_time_is_a_timeout(client: httpx2.Asyn
 @pytest.mark.parametrize(
     ("ended", "text"),
     [
-        (_page(b""), ""),
-        (_page(b"", charset=None), ""),
-        (_page("Größe".encode("cp1252"), charset="windows-1252"), "Größe"),
-        (_page(b"\xef\xbb\xbfa", charset_source=CharsetSource.BOM), "a"),
-        (_page(b"a\xffb"), "a\ufffdb"),
-        (_page(b"gone", status=410), "gone"),
+        (page(b""), ""),
+        (page(b"", charset=None), ""),
+        (page("Größe".encode("cp1252"), charset="windows-1252"), "Größe"),
+        (page(b"\xef\xbb\xbfa", charset_source=CharsetSource.BOM), "a"),
+        (page(b"a\xffb"), "a\ufffdb"),
+        (page(b"gone", status=410), "gone"),
     ],
 )
 async def test_text_is_decoded_by_its_charset(
@@ -208,8 +147,8 @@ async def test_text_is_decoded_by_its_charset(
 
 @pytest.mark.parametrize(
     ("ended", "word"),
-    [(_page(b"%PDF", charset=None), "not text"), (_page(b"x" * (TEXT_LIMIT_BYTES + 1)), "at most"),
-     (_page(b"x", charset="x-odd"), "x-odd")],
+    [(page(b"%PDF", charset=None), "not text"), (page(b"x" * (TEXT_LIMIT_BYTES + 1)), "at most"),
+     (page(b"x", charset="x-odd"), "x-odd")],
 )
 async def test_what_no_document_can_hold_is_told_where_it_is(
     client: httpx2.AsyncClient, fetching: Fetching, ended: Ended, word: str
@@ -221,7 +160,7 @@ async def test_what_no_document_can_hold_is_told_where_it_is(
 
 async def test_a_page_out_of_the_store_is_a_hit(client: httpx2.AsyncClient, fetching: Fetching) -> None:
     served = ServedBy(kind=ServedByKind.CACHE, fetch_id=new_fetch_id(), age_seconds=5)
-    fetching.ends["http://a.test/"] = _page() | {"served_by": served}
+    fetching.ends["http://a.test/"] = page() | {"served_by": served}
     assert (await client.post("/v2/scrape", json=RAW)).json()["data"]["metadata"]["cacheState"] == "hit"
 
 
@@ -247,8 +186,8 @@ async def test_a_batch_is_followed_until_it_is_complete(
     client: httpx2.AsyncClient, gateway: Any, fetching: Fetching
 ) -> None:
     fetching.ends["http://a.test/slow"] = None
-    fetching.ends["http://a.test/bad"] = _failed(ErrorType.CONNECT)
-    fetching.ends["http://a.test/pdf"] = _page(b"%PDF", charset=None)
+    fetching.ends["http://a.test/bad"] = failed(ErrorType.CONNECT)
+    fetching.ends["http://a.test/pdf"] = page(b"%PDF", charset=None)
     urls = ["a.test/slow", "http://a.test/bad", "http://A.test/1", "http://a.test/pdf", "http://a.test/1"]
     started = await _start(client, [*urls, "ftp://a.test/"])
     assert started["invalidURLs"] == ["ftp://a.test/"]
@@ -261,7 +200,7 @@ async def test_a_batch_is_followed_until_it_is_complete(
     assert read["data"][0]["rawHtml"] == PAGE and "not text" in read["data"][1]["metadata"]["error"]
     assert {fetch.batch_id for fetch in fetching.seen} == {UUID(started["id"])}
     assert fetching.seen[0].request.expires_at is None
-    fetching.ends["http://a.test/slow"] = _page()
+    fetching.ends["http://a.test/slow"] = page()
     fetching.end(fetching.seen[0])
     read = (await client.get(path)).json()
     assert (read["status"], read["completed"], len(read["data"])) == ("completed", 4, 4)
@@ -276,7 +215,7 @@ async def test_a_batch_that_is_not_in_the_ledger_is_known(client: httpx2.AsyncCl
 
 async def test_a_batch_is_read_in_pages_of_what_fits(client: httpx2.AsyncClient, gateway: Any, fetching: Fetching) -> None:
     urls = [f"http://a.test/{number}" for number in range(5)]
-    fetching.ends |= {url: _page(b"x" * (DATA_PAGE_CHARACTERS // 2)) for url in urls}
+    fetching.ends |= {url: page(b"x" * (DATA_PAGE_CHARACTERS // 2)) for url in urls}
     started = await _start(client, urls)
     following: str | None = started["url"]
     read = await _until_listed(client, gateway, started["url"], 5)
@@ -288,8 +227,8 @@ async def test_a_batch_is_read_in_pages_of_what_fits(client: httpx2.AsyncClient,
     assert pages == [[urls[4], urls[3]], [urls[2], urls[1]], [urls[0]]]
 
 
-async def test_a_batch_of_which_nothing_came_has_failed(client: httpx2.AsyncClient, gateway: Any, fetching: Fetching) -> None:
-    fetching.ends["http://a.test/"] = _failed(ErrorType.CONNECT)
+async def test_a_batch_of_which_nothing_came_hasfailed(client: httpx2.AsyncClient, gateway: Any, fetching: Fetching) -> None:
+    fetching.ends["http://a.test/"] = failed(ErrorType.CONNECT)
     started = await _start(client, ["http://a.test/"])
     read = await _until_listed(client, gateway, started["url"], 1)
     assert (read["status"], read["completed"], read["data"]) == ("failed", 0, [])
@@ -337,6 +276,6 @@ async def test_refusals_have_the_form_of_firecrawl_wherever_they_come_from(
 async def test_a_note_that_a_caller_made_up_is_no_note(client: httpx2.AsyncClient, gateway: Any) -> None:
     batch_id = new_fetch_id()
     for note in ({"firecrawl": 1}, {"firecrawl": {"formats": ["exe"], "total": "x"}}, {}):
-        gateway.store.keep(url="http://a.test/", batch_id=batch_id, attrs=note, **_page())
+        gateway.store.keep(url="http://a.test/", batch_id=batch_id, attrs=note, **page())
     read = (await client.get(f"/v2/batch/scrape/{batch_id}")).json()
     assert read["total"] == 3 and [document["rawHtml"] for document in read["data"]] == [PAGE] * 3

@@ -32,12 +32,14 @@ IDLE: Mapping[str, tuple[object, ...]] = {
     "parsers": ([],),
     "redactPII": (False,),
     "removeBase64Images": (True, False),
-    "skipTlsVerification": (False,),
+    "skipTlsVerification": (True, False),
     "storeInCache": (True,),
     "waitFor": (0,),
     "zeroDataRetention": (False,),
 }
-"""Options with the values that ask for nothing: clients send many always. Ads and images are of rendered pages and Markdown."""
+"""Options with the values that ask for nothing: clients send many always. Ads and images are of rendered pages and Markdown, and
+who lets us skip a check of certificates is not harmed by one: a page without a good certificate fails and says so.
+"""
 NOTICES = frozenset({"origin", "integration"})
 """Which software asks: of no consequence to the page."""
 
