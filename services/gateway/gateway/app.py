@@ -21,6 +21,7 @@ from gateway.body_limit import BodyLimit
 from gateway.dependencies import Means
 from gateway.event_stream import StreamPace
 from gateway.feed import Feed
+from gateway.firecrawl.refusals import FirecrawlRefusals
 from gateway.idempotency import Idempotency
 from gateway.idempotency_records import IdempotencyRecords
 from gateway.key_ring import KeyRing
@@ -44,6 +45,7 @@ from gateway.routes import (
     events,
     fetch_lists,
     fetches,
+    firecrawl,
     health,
     hosts,
     keys,
@@ -58,8 +60,8 @@ from gateway.tickets import Tickets, carries_ticket
 from gateway.waiting_room import WaitingRoom
 
 ROOMS = (
-    fetches, fetch_lists, retries, plans, contents, batches, events, keys, calling_key, audit, hosts, dead_letters, problems,
-    health, documentation,
+    fetches, fetch_lists, retries, plans, contents, batches, events, keys, calling_key, audit, hosts, dead_letters, firecrawl,
+    problems, health, documentation,
 )  # fmt: skip
 """The modules with routes, in the order in which the document lists them."""
 GRACEFUL_SHUTDOWN_SECONDS = 10
@@ -101,7 +103,8 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
         clock=means.clock,
         metrics=means.metrics,
     )
-    app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)  # added last: outermost
+    app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)
+    app.add_middleware(FirecrawlRefusals)  # added last: outermost
     return app
 
 

@@ -2,13 +2,65 @@
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from uuid import UUID
 
+from common.contracts.batches import AcceptedBatch, BatchCounts, BatchView
+from common.contracts.fetches import AcceptedFetch, FetchStatus
+from common.contracts.views import FetchView, Waiting, WaitingReason
+
+from gateway.dependencies import Means
 from gateway.errors import StoreUnavailable
+from gateway.principal import Principal
+from gateway.problems import Problem, ProblemType
 
 View = TypeVar("View")
 
 
-async def look_up(read: Callable[[], Awaitable[View | None]], promised: Callable[[], Awaitable[View | None]]) -> View | None:
+async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> FetchView:
+    """The caller's fetch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
+
+    async def promised() -> FetchView | None:
+        fetch = await means.publisher.find(fetch_id, tenant=principal.tenant)
+        return queued_view(fetch) if fetch is not None else None
+
+    view = await _look_up(lambda: means.store.read_fetch(fetch_id, tenant=principal.tenant), promised)
+    if view is None:
+        raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
+    return view
+
+
+async def find_batch(batch_id: UUID, means: Means, principal: Principal) -> BatchView:
+    """The caller's batch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
+
+    async def promised() -> BatchView | None:
+        batch = await means.publisher.find_batch(batch_id, tenant=principal.tenant)
+        return _queued(batch) if batch is not None else None
+
+    view = await _look_up(lambda: means.store.read_batch(batch_id, tenant=principal.tenant), promised)
+    if view is None:
+        raise Problem(ProblemType.NOT_FOUND, "No batch has this id.")
+    return view
+
+
+def queued_view(fetch: AcceptedFetch) -> FetchView:
+    """A promise as a reader sees it before it is in the ledger."""
+    return FetchView(
+        id=fetch.id,
+        url=fetch.request.url,
+        method=fetch.request.method,
+        at_most_once=not fetch.request.is_idempotent,
+        status=FetchStatus.QUEUED,
+        priority=fetch.request.priority,
+        created_at=fetch.accepted_at,
+        expires_at=fetch.request.expires_at,
+        waiting=Waiting(reason=WaitingReason.QUEUE),
+        batch_id=fetch.batch_id,
+        labels=list(fetch.labels),
+        attrs=fetch.attrs,
+    )
+
+
+async def _look_up(read: Callable[[], Awaitable[View | None]], promised: Callable[[], Awaitable[View | None]]) -> View | None:
     """What the ledger has, or what was promised and has not reached it yet; None when there is neither.
 
     A promise leaves Redis only after it is in the ledger, so one that is in neither at first is in the ledger by now. Raises
@@ -22,3 +74,16 @@ async def look_up(read: Callable[[], Awaitable[View | None]], promised: Callable
             raise
         return found
     return view or await promised() or await read()
+
+
+def _queued(batch: AcceptedBatch) -> BatchView:
+    return BatchView(
+        id=batch.id,
+        created_at=batch.accepted_at,
+        total=batch.accepted,
+        rejected=batch.rejected,
+        is_whole=batch.is_whole,
+        counts=BatchCounts(queued=batch.accepted),
+        finished=batch.accepted == 0,
+        errors=list(batch.errors),
+    )

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Observation:
-    """The outermost ASGI middleware."""
+    """The ASGI middleware around all that can refuse or fail."""
 
     def __init__(self, app: ASGIApp, *, metrics: GatewayMetrics, requests_limit: int) -> None:
         self._app = app

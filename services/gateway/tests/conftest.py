@@ -3,11 +3,13 @@
 The store's side of that API is held to the same answers in services/store/tests/test_api.py.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
 from aiohttp import web
+from firecrawl_words import Fetching
 from gateway_process import Gateway, serving
 from gateway_words import KEY
 from little_store import LittleStore
@@ -49,3 +51,13 @@ async def client(gateway: Gateway) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx2.AsyncClient(base_url=gateway.url, headers=headers, timeout=10) as opened:
         yield opened
+
+
+@pytest.fixture
+async def fetching(gateway: Gateway, events: Redis) -> AsyncIterator[Fetching]:
+    """Fetches end."""
+    fetching = Fetching(gateway, events)
+    running = asyncio.create_task(fetching.run())
+    yield fetching
+    fetching.is_stopping = True
+    await running

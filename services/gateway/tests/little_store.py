@@ -5,6 +5,7 @@ The store's side of that API is held to the same answers in services/store/tests
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from uuid import UUID
 import zstandard
 from aiohttp import web
 from common.clock import utc_now
-from common.contracts.batches import BatchView
+from common.contracts.batches import BatchCounts, BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
@@ -204,9 +205,19 @@ class LittleStore:
         return web.Response(status=204, headers=headers) if body is None else web.Response(body=body, headers=headers)
 
     async def get_batch(self, request: web.Request) -> web.Response:
-        """One batch that is in the ledger."""
-        view = self.batches.get(UUID(request.match_info["id"]))
+        """One batch that is in the ledger, as it was put there or as the fetches are that came with it."""
+        batch_id = UUID(request.match_info["id"])
+        view = self.batches.get(batch_id) or self._counted(batch_id, request.query["tenant"])
         return _json(view) if view else web.Response(status=404)
+
+    def _counted(self, batch_id: UUID, tenant: str) -> BatchView | None:
+        views = [FetchView.model_validate_json(view) for id, view in self.views.items() if self._owner(id) == tenant]
+        mine = Counter(view.status.value for view in views if view.batch_id == batch_id)
+        if not mine:
+            return None
+        counts = BatchCounts(**mine)
+        is_finished = not counts.queued and not counts.running
+        return BatchView(id=batch_id, created_at=utc_now(), total=mine.total(), counts=counts, finished=is_finished)
 
     async def list_hosts(self, request: web.Request) -> web.Response:
         """A page of hosts in the order of their names."""

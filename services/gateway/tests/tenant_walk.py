@@ -34,6 +34,7 @@ OBJECTS: Mapping[str, Kind] = {
     "/v1/fetches/{fetch_id}/content": Kind.FETCH,
     "/v1/fetches/{fetch_id}/retry": Kind.FETCH,
     "/v1/batches/{batch_id}": Kind.BATCH,
+    "/v2/batch/scrape/{batch_id}": Kind.BATCH,
     "/v1/hosts/{host}": Kind.OPERATORS,
     "/v1/dead-letters/{dead_letter_id}/redrive": Kind.OPERATORS,
     "/problems/{slug}": Kind.PUBLIC,

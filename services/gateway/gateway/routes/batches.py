@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from uuid import UUID
 
-from common.contracts.batches import AcceptedBatch, BatchCounts, BatchView
 from common.contracts.keys import Scope
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
@@ -14,15 +13,14 @@ from gateway.batch_bodies import BatchBody
 from gateway.batch_claims import BatchClaim, replay
 from gateway.batch_intake import BatchIntake
 from gateway.batch_models import SUBMISSION_CONTENT, BatchDocument, BatchLinks, BatchReceipt
-from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, requires
+from gateway.dependencies import UseKeyedRequest, UseMeans, UsePrincipal, requires
 from gateway.errors import GatewayError
 from gateway.idempotency_records import Replay
 from gateway.lines import Line
-from gateway.lookups import look_up
+from gateway.lookups import find_batch
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
 from gateway.parameters import BatchId
-from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 
 PATH = "/v1/batches"
@@ -78,19 +76,6 @@ async def get_batch(batch_id: BatchId, means: UseMeans, principal: UsePrincipal)
     return answer(BatchDocument.of(view), headers={"Cache-Control": "no-cache"})
 
 
-async def find_batch(batch_id: UUID, means: Means, principal: Principal) -> BatchView:
-    """The caller's batch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
-
-    async def promised() -> BatchView | None:
-        batch = await means.publisher.find_batch(batch_id, tenant=principal.tenant)
-        return _queued(batch) if batch is not None else None
-
-    view = await look_up(lambda: means.store.read_batch(batch_id, tenant=principal.tenant), promised)
-    if view is None:
-        raise Problem(ProblemType.NOT_FOUND, "No batch has this id.")
-    return view
-
-
 async def _take_in(intake: BatchIntake, claim: BatchClaim, body: BatchBody) -> None:
     """Take every line, or note that the submission ended early and say why and what was accepted until then."""
     try:
@@ -120,17 +105,4 @@ def _receipt(batch_id: UUID, intake: BatchIntake) -> BatchReceipt:
         errors=intake.errors,
         errors_omitted=intake.rejected - len(intake.errors),
         links=BatchLinks.of(batch_id),
-    )
-
-
-def _queued(batch: AcceptedBatch) -> BatchView:
-    return BatchView(
-        id=batch.id,
-        created_at=batch.accepted_at,
-        total=batch.accepted,
-        rejected=batch.rejected,
-        is_whole=batch.is_whole,
-        counts=BatchCounts(queued=batch.accepted),
-        finished=batch.accepted == 0,
-        errors=list(batch.errors),
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.keys import Scope
-from common.contracts.views import FetchView, Waiting, WaitingReason
+from common.contracts.views import FetchView
 from common.ids import new_fetch_id
 from common.urls import UrlRefusal, read_url
 from fastapi import APIRouter, Request, Response
@@ -16,7 +16,7 @@ from gateway.acceptance import Acceptance
 from gateway.answers import answer
 from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, requires
 from gateway.errors import EventsUnavailable, StoreUnavailable
-from gateway.lookups import look_up
+from gateway.lookups import find_fetch, queued_view
 from gateway.models import FetchDocument, FetchSubmission, time_faults
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
@@ -160,19 +160,6 @@ def _fetch(submission: FetchSubmission, principal: Principal, *, now: datetime) 
     )
 
 
-async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> FetchView:
-    """The caller's fetch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
-
-    async def promised() -> FetchView | None:
-        fetch = await means.publisher.find(fetch_id, tenant=principal.tenant)
-        return queued_view(fetch) if fetch is not None else None
-
-    view = await look_up(lambda: means.store.read_fetch(fetch_id, tenant=principal.tenant), promised)
-    if view is None:
-        raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
-    return view
-
-
 async def _cancel(fetch_id: UUID, means: Means, principal: Principal) -> FetchView:
     """The caller's fetch as it ended. A promise on its way into the ledger is waited for: only there can it be cancelled."""
     loop = asyncio.get_running_loop()
@@ -198,21 +185,3 @@ async def _is_promised(fetch_id: UUID, means: Means, principal: Principal) -> bo
         return await means.publisher.find(fetch_id, tenant=principal.tenant) is not None
     except EventsUnavailable:
         return True
-
-
-def queued_view(fetch: AcceptedFetch) -> FetchView:
-    """A promise as a reader sees it before it is in the ledger."""
-    return FetchView(
-        id=fetch.id,
-        url=fetch.request.url,
-        method=fetch.request.method,
-        at_most_once=not fetch.request.is_idempotent,
-        status=FetchStatus.QUEUED,
-        priority=fetch.request.priority,
-        created_at=fetch.accepted_at,
-        expires_at=fetch.request.expires_at,
-        waiting=Waiting(reason=WaitingReason.QUEUE),
-        batch_id=fetch.batch_id,
-        labels=list(fetch.labels),
-        attrs=fetch.attrs,
-    )

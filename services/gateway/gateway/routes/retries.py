@@ -8,13 +8,13 @@ from fastapi import APIRouter, Response
 
 from gateway.answers import answer
 from gateway.dependencies import UseKeyedRequest, UseMeans, UsePrincipal, UseReserved, requires
+from gateway.lookups import find_fetch, queued_view
 from gateway.models import FetchDocument
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
 from gateway.parameters import FetchId
 from gateway.problems import Problem, ProblemType
 from gateway.promise import promise
-from gateway.routes.fetches import find_fetch, queued_view
 
 router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
 
