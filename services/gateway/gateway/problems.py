@@ -50,8 +50,9 @@ GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
     (EventsUnavailable, ProblemType.EVENTS_UNAVAILABLE),
     (FeedUnavailable, ProblemType.FEED_UNAVAILABLE),
     (StoreUnavailable, ProblemType.STORE_UNAVAILABLE),
+    (QuotaExceeded, ProblemType.QUOTA_EXCEEDED),
 )
-"""Which problem each failure of a dependency becomes; the most specific first."""
+"""Which problem each limit of a caller and each failure of a dependency becomes; the most specific first."""
 KEY_PROBLEMS: Mapping[KeyVerdict, ProblemType] = {
     KeyVerdict.REUSED: ProblemType.IDEMPOTENCY_KEY_REUSED,
     KeyVerdict.IN_FLIGHT: ProblemType.IDEMPOTENCY_KEY_IN_FLIGHT,
