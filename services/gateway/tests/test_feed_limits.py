@@ -21,7 +21,7 @@ from gateway.feed import Feed
 from gateway.feed_entries import Selection
 from gateway.metrics import GatewayMetrics, StreamEnd
 from gateway.settings import GatewaySettings
-from gateway_process import serving
+from gateway_lives import serving
 from gateway_words import KEY, assert_problem
 from little_store import TOKEN
 from redis.asyncio import Redis

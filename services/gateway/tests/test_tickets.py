@@ -17,7 +17,7 @@ from feed_words import NOW, begin, catch_up, stream, take, tell_many, wait_until
 from gateway.principal import Principal
 from gateway.problems import Problem
 from gateway.tickets import Tickets
-from gateway_process import GatewayProcess, serving
+from gateway_lives import GatewayProcess, serving
 from gateway_words import KEY, assert_problem
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
