@@ -1,6 +1,5 @@
 """Today's services in this process, on real servers: a store whose ledger was filled by recorded events, and a gateway."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -11,11 +10,8 @@ from common.clock import utc_now
 from common.streams.connection import connect_redis
 from exchanges import KEY, TOKEN, load_exchanges, named, play
 from gateway.app import create_app as create_gateway
-from gateway.dependencies import Means
-from gateway.metrics import GatewayMetrics
-from gateway.publish import Publisher
+from gateway.app import open_means
 from gateway.settings import GatewaySettings
-from gateway.store_client import StoreClient
 from recorded_events import recorded_event
 from redis.asyncio import Redis
 from store.api.access import Access
@@ -91,18 +87,13 @@ async def store(ledger: Pool, dispatched: list[Claimed], events_url: str) -> Asy
 
 
 @pytest.fixture
-async def gateway(events: Redis) -> AsyncIterator[httpx2.AsyncClient]:
+async def gateway(events: Redis, events_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A caller of today's gateway, which reads from a store that answers as recorded."""
-    publisher = Publisher(events, source="gateway/0", clock=utc_now, ingesting_limit=100, timeout_seconds=5)
-    publishing = asyncio.create_task(publisher.run())
     async with play(load_exchanges("store")) as (url, _):
-        reads = StoreClient(base_url=url, token=TOKEN, timeout_seconds=5)
-        means = Means(publisher=publisher, store=reads, metrics=GatewayMetrics(), clock=utc_now)
         settings = GatewaySettings.model_validate(
-            {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": url, "metrics_port": 0}
+            {"api_key": KEY, "events_url": events_url, "store_token": TOKEN, "store_url": url, "metrics_port": 0}
         )
-        transport = httpx2.ASGITransport(app=create_gateway(means, settings))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
-        await reads.close()
-    publishing.cancel()
+        async with open_means(settings, clock=utc_now) as means:
+            transport = httpx2.ASGITransport(app=create_gateway(means, settings))
+            async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                yield client
