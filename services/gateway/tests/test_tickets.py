@@ -81,6 +81,13 @@ async def test_a_ticket_has_its_makers_tenant_and_key_and_may_only_read(events: 
     await tickets.make(Principal(actor="key:2"), now=NOW)
 
 
+async def test_a_ticket_ends_with_its_makers_key(client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, events: Redis) -> None:
+    gone = Principal(actor="key:gone", key_id="goneGONEgone")
+    ticket = await Tickets(events, ttl_seconds=60, per_key_limit=3).make(gone, now=NOW)
+    answer = await stranger.get("/v1/events", params={"ticket": ticket.secret})
+    assert_problem(answer, 401, "unauthenticated", is_traced=False)
+
+
 async def test_redis_keeps_digests_that_expire(client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, events: Redis) -> None:
     secret = (await client.post("/v1/events/tickets")).json()["ticket"]
     keys = [key async for key in events.scan_iter("fetchwork:v1:ticket:*")]
