@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 
-TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 PART = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 """One preference with its parameters; commas within quotes do not end it."""
-PREFERENCE = re.compile(rf'[ \t]*({TOKEN})(?:[ \t]*=[ \t]*(?:({TOKEN})|"((?:[^"\\]|\\.)*)"))?[ \t]*(?:;.*)?', re.DOTALL)
+PREFERENCE = re.compile(rf'[ \t]*({NAME})(?:[ \t]*=[ \t]*(?:({NAME})|"((?:[^"\\]|\\.)*)"))?[ \t]*(?:;.*)?', re.DOTALL)
 SECONDS = re.compile(r"[0-9]{1,9}")
 
 

@@ -9,8 +9,9 @@ import uvicorn
 from common.chassis.logging import configure_logging
 from common.chassis.operations_port import serve_operations
 from common.chassis.settings import load_settings
+from common.clock import utc_now
 from common.contracts.keys import KeyLimits
-from gateway.app import _open_means, create_app
+from gateway.app import create_app, open_means
 from gateway.authentication import Authentication
 from gateway.principal import Principal
 from gateway.settings import GatewaySettings
@@ -45,7 +46,7 @@ async def main() -> None:
     settings = load_settings(GatewaySettings)
     configure_logging(service="gateway", level=settings.log_level)
     async with (
-        _open_means(settings) as means,
+        open_means(settings, clock=utc_now) as means,
         serve_operations(bind="127.0.0.1", port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks),
     ):
         app = create_app(means, settings)

@@ -11,17 +11,17 @@ import httpx2
 import psutil
 import pytest
 from common.clock import utc_now
-from common.streams.feed import StreamId
-from common.streams.names import INGESTING_HASH
+from common.streams.feed import BEGINNING, FeedRecord, StreamId
+from common.streams.names import FEED_STREAM, INGESTING_HASH
 from feed_words import begin, finished, stream, take, tell, tell_many, wait_until
 from fetchwork_local.ports import free_port
 from gateway.app import create_app, open_means
 from gateway.event_stream import EventStream, StreamPace
 from gateway.feed import Feed
-from gateway.feed_entries import Selection
+from gateway.feed_entries import PAGE_BYTES, FeedEntry, Selection, select
 from gateway.metrics import GatewayMetrics, StreamEnd
 from gateway.settings import GatewaySettings
-from gateway_process import serving
+from gateway_lives import serving
 from gateway_words import KEY, assert_problem
 from little_store import TOKEN
 from redis.asyncio import Redis
@@ -137,6 +137,38 @@ async def feed(events: Redis, metrics: GatewayMetrics) -> AsyncIterator[Feed]:
             await asyncio.sleep(0.01)
     yield feed
     reading.cancel()
+
+
+async def test_a_page_is_bounded_in_events_and_bytes_and_never_skips() -> None:
+    """One event that is larger than a page travels alone."""
+    sizes = [100, PAGE_BYTES, 100, PAGE_BYTES - 100, 1, *[1] * 20]
+    records = [
+        FeedRecord(id=StreamId(1, number), tenant="a", event=b'{"type": "x"}'.ljust(size)) for number, size in enumerate(sizes)
+    ]
+    mine, entries, pages, after = Selection(tenant="a"), [FeedEntry(record) for record in records], list[int](), BEGINNING
+    while after < records[-1].id:
+        page = select((entry for entry in entries if entry.id > after), after=after, selection=mine, limit=20)
+        pages.append(len(page.entries))
+        after = page.cursor
+    assert pages == [1, 1, 2, 20, 1]
+
+
+async def test_a_ping_moves_the_cursor_of_a_quiet_client(feed: Feed, events: Redis, metrics: GatewayMetrics) -> None:
+    sent, start = list[Message](), feed.position
+    pace = StreamPace(ping_seconds=0.05, send_timeout_seconds=5)
+    answer = EventStream(
+        feed, after=start, selection=Selection(tenant="default"), is_let_in=lambda: True, pace=pace, metrics=metrics
+    )
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    streaming = asyncio.create_task(answer.stream_response(send))
+    await tell_many(events, 3, tenant="other")
+    ((last, _),) = await events.xrevrange(FEED_STREAM, count=1)
+    await wait_until(lambda: any(message.get("body") == b": ping\nid: " + last + b"\n\n" for message in sent))
+    feed.close()
+    await asyncio.wait_for(streaming, 5)
 
 
 async def test_a_stream_ends_when_its_key_is_no_longer_good(feed: Feed, metrics: GatewayMetrics) -> None:

@@ -17,7 +17,7 @@ from feed_words import NOW, begin, catch_up, stream, take, tell_many, wait_until
 from gateway.principal import Principal
 from gateway.problems import Problem
 from gateway.tickets import Tickets
-from gateway_process import GatewayProcess, serving
+from gateway_lives import GatewayProcess, serving
 from gateway_words import KEY, assert_problem
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
@@ -79,6 +79,13 @@ async def test_a_ticket_has_its_makers_tenant_and_key_and_may_only_read(events: 
     with pytest.raises(Problem, match="3 tickets"):
         await tickets.make(maker, now=NOW)
     await tickets.make(Principal(actor="key:2"), now=NOW)
+
+
+async def test_a_ticket_ends_with_its_makers_key(client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, events: Redis) -> None:
+    gone = Principal(actor="key:gone", key_id="goneGONEgone")
+    ticket = await Tickets(events, ttl_seconds=60, per_key_limit=3).make(gone, now=NOW)
+    answer = await stranger.get("/v1/events", params={"ticket": ticket.secret})
+    assert_problem(answer, 401, "unauthenticated", is_traced=False)
 
 
 async def test_redis_keeps_digests_that_expire(client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, events: Redis) -> None:

@@ -11,7 +11,6 @@ import asyncpg
 from common.contracts.catalog import FETCH_FINISHED
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchFinished
-from common.contracts.tenants import DEFAULT_TENANT
 
 from store.contents.digests import digest_bytes
 from store.database import Connection
@@ -72,7 +71,7 @@ async def _finish(
     if not finishes:
         return Finished(), []
     rows = await connection.fetch(FINISH, *_columns(finishes), now)
-    await write_events(connection, [(finished_event(row, source=source), DEFAULT_TENANT) for row in rows], now=now)
+    await write_events(connection, [(finished_event(row, source=source), row["tenant"]) for row in rows], now=now)
     provenances = {finish.id: finish.served_by for finish in finishes if finish.served_by is not None}
     served = [provenances[row["id"]] for row in rows if row["id"] in provenances] if provenances else []
     finished = Finished(statuses=Counter(row["status"] for row in rows))
