@@ -77,7 +77,8 @@ def _tell_scopes(operation: Members) -> None:
     if scopes:
         operation["security"] = [{name: [] for name in requirement} for requirement in operation["security"]]
         operation["x-scopes"] = sorted(scopes)
-        operation["description"] += f"\n\nNeeds a key with the scope `{'` and `'.join(sorted(scopes))}`."
+        needs = f"Needs a key with the scope `{'` and `'.join(sorted(scopes))}`."
+        operation["description"] = "\n\n".join(filter(None, (operation.get("description"), needs)))
 
 
 def _responses(operation: Members, added: Iterable[ProblemType], *, are_problems: bool) -> Members:
