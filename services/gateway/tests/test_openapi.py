@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from gateway.app import create_api
+from gateway.idempotency_key import read_key
 from gateway.openapi.document import openapi_document
 from gateway.openapi.responses import problem_responses, response
 from gateway.problem_types import ProblemType
@@ -138,6 +140,15 @@ def test_streams_are_described_by_their_items() -> None:
     assert "itemSchema" in document["paths"]["/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]
     assert document["openapi"] == "3.2.0"
     validate(document)
+
+
+@pytest.mark.parametrize("key", [
+    "a", "8e03978e-40d5-43e8-bc93-6894a57f9324", "a.b/c:d<e", '"a b, c; d"', r'"a\"b\\"', "x" * 255, f'"{"x" * 255}"',
+    "", '""', "a b", "a,b", "a;b", '"a', "ü", "x" * 256, f'"{"x" * 256}"', r'"a\b"',
+])  # fmt: skip
+def test_idempotency_keys_are_as_documented(document: Document, key: str) -> None:
+    (parameter,) = [each for each in _operation(document, SUBMIT)["parameters"] if each["name"] == "Idempotency-Key"]
+    assert (re.search(parameter["schema"]["pattern"], key) is not None) == (read_key([key.encode()]) is not None)
 
 
 def test_the_same_code_gives_the_same_document(repository: Path) -> None:

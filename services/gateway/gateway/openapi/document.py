@@ -35,7 +35,7 @@ IDEMPOTENCY_KEY: Members = {
     "required": False,
     "description": "A name of the caller's for this request, new for each new one. However often it comes under that name, it is "
     "done once, and the first answer is given again. At most 255 printable ASCII characters, quoted or not.",
-    "schema": {"type": "string", "pattern": r'^(?:[!#-+\-:<-~]{1,255}|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$'},
+    "schema": {"type": "string", "pattern": r'^(?:[!#-+.-:<-~-]{1,255}|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$'},
     "example": '"order-4711-try"',
 }
 
