@@ -81,7 +81,7 @@ local function submit(record, event, key, limit, fingerprint, at, hold_ms, fetch
   if seconds then
     redis.call('EXPIRE', record, seconds)
   end
-  if hold_ms ~= '0' then
+  if record and hold_ms ~= '0' then
     hold(record, ids[1], hold_ms)
   end
   return {result, entry}
