@@ -162,6 +162,8 @@ class NewKeyDocument(KeyDocument):
 class KeyPageDocument(BaseModel):
     """Keys in the order of their ids. `next_cursor` is null on the last page."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [KEY_EXAMPLE], "next_cursor": None}]})
+
     items: list[KeyDocument]
     next_cursor: str | None = None
 

@@ -230,6 +230,8 @@ class FetchDocument(FetchView):
 class FetchPageDocument(BaseModel):
     """Fetches, the newest first. `next_cursor` is null on the last page."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": FETCH_EXAMPLES, "next_cursor": None}]})
+
     items: list[FetchDocument]
     next_cursor: str | None = None
 

@@ -157,5 +157,7 @@ class RefusalDocument(RefusalView):
 class AuditPageDocument(BaseModel):
     """Entries of one log, the newest first. `next_cursor` is null on the last page."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": OPERATION_EXAMPLES, "next_cursor": None}]})
+
     items: list[OperationDocument | RefusalDocument]
     next_cursor: str | None = None

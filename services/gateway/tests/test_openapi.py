@@ -24,7 +24,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 Break = Callable[[Document], Any]
-SUBMIT, LIST = ("/v1/fetches", "post"), ("/v1/hosts", "get")
+SUBMIT, LIST, SCRAPE = ("/v1/fetches", "post"), ("/v1/hosts", "get"), ("/v2/scrape", "post")
+REPLAYED = "Idempotency-Replayed"
 ADDRESS = "urn:document"
 
 
@@ -62,7 +63,7 @@ BREAKS: list[tuple[Rule, Break]] = [
     (rules.operations_need_a_key_and_a_scope, lambda document: _operation(document, SUBMIT).pop("x-scopes")),
     (rules.parameters_are_described, lambda document: _operation(document, LIST)["parameters"][0].pop("description")),
     (rules.bodies_have_examples, lambda document: document["components"]["schemas"]["FetchSubmission"].pop("examples")),
-    (rules.answers_are_described, lambda document: _operation(document, SUBMIT)["responses"].pop("202")),
+    (rules.answers_are_described, lambda document: _operation(document, LIST)["responses"].pop("200")),
     (rules.answers_are_described, lambda document: document["components"]["schemas"]["FetchDocument"].pop("examples")),
     (rules.refusals_are_problems, lambda document: _operation(document, SUBMIT)["responses"]["401"].pop("content")),
     (rules.refusals_are_problems, lambda document: document["components"]["examples"]["overloaded"]["value"].update(status=500)),
@@ -72,6 +73,12 @@ BREAKS: list[tuple[Rule, Break]] = [
     (rules.headers_are_documented, lambda document: _operation(document, LIST)["responses"]["200"]["headers"].pop("Link")),
     (rules.headers_are_documented, lambda document: document["components"]["headers"]["RateLimit"].pop("description")),
     (rules.dependencies_may_be_away, lambda document: _problem_examples(document, SUBMIT, "503").pop("events-unavailable")),
+    (rules.dependencies_may_be_away, lambda document: _problem_examples(document, LIST, "503").pop("store-unavailable")),
+    (rules.refusals_are_problems, lambda document: _operation(document, SCRAPE)["responses"]["401"].pop("content")),
+    (rules.refusals_are_problems, lambda document: _operation(document, SCRAPE)["responses"]["401"]["content"].update(x={})),
+    (rules.headers_are_documented, lambda document: _operation(document, SUBMIT)["responses"]["202"]["headers"].pop(REPLAYED)),
+    (rules.posts_may_be_sent_again, lambda document: _operation(document, SUBMIT)["parameters"].pop()),
+    (rules.posts_may_be_sent_again, lambda document: _operation(document, SUBMIT)["parameters"][-1].update(required=True)),
     (rules.nothing_is_of_the_framework, lambda document: document["components"]["schemas"].update(HTTPValidationError={})),
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from common.contracts.fetches import AGE_LIMIT_SECONDS, TIMEOUT_LIMIT_SECONDS, AcceptedFetch
 from common.urls import UrlRefusal, read_url
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.firecrawl.notes import NOTE, Format, Note
@@ -40,6 +40,8 @@ IDLE: Mapping[str, tuple[object, ...]] = {
 """Options with the values that ask for nothing: clients send many always. Ads and images are of rendered pages and Markdown, and
 who lets us skip a check of certificates is not harmed by one: a page without a good certificate fails and says so.
 """
+SCRAPE_EXAMPLES: list[JsonValue] = [{"url": "https://example.com/item/7", "formats": ["rawHtml"], "maxAge": 0}]
+BATCH_EXAMPLES: list[JsonValue] = [{"urls": ["https://example.com/1", "https://example.com/2"], "formats": ["rawHtml"]}]
 NOTICES = frozenset({"origin", "integration"})
 """Which software asks: of no consequence to the page."""
 
@@ -103,11 +105,15 @@ class ScrapeOptions(BaseModel):
 class ScrapeSubmission(ScrapeOptions):
     """The body of `POST /v2/scrape`."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": SCRAPE_EXAMPLES})
+
     url: str = Field(description="The page; without a scheme http:// is meant.")
 
 
 class BatchScrapeSubmission(ScrapeOptions):
     """The body of `POST /v2/batch/scrape`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": BATCH_EXAMPLES})
 
     urls: list[str] = Field(min_length=1, max_length=URLS_LIMIT, description="The pages, at most 1000.")
     ignore_invalid_urls: bool = Field(
