@@ -10,7 +10,7 @@ from common.streams.connection import connect_redis
 from common.clock import utc_now
 from exchanges import KEY, TOKEN, load_exchanges, named, play
 from gateway.app import create_app as create_gateway
-from gateway.app import open_means
+from gateway.parts import open_means
 from gateway.settings import GatewaySettings
 from recorded_events import recorded_event
 from redis.asyncio import Redis

@@ -217,7 +217,8 @@ class LittleStore:
             return None
         counts = BatchCounts(**mine)
         is_finished = not counts.queued and not counts.running
-        return BatchView(id=batch_id, created_at=utc_now(), total=mine.total(), counts=counts, finished=is_finished)
+        created_at = min(view.created_at for view in views if view.batch_id == batch_id)
+        return BatchView(id=batch_id, created_at=created_at, total=mine.total(), counts=counts, finished=is_finished)
 
     async def list_hosts(self, request: web.Request) -> web.Response:
         """A page of hosts in the order of their names."""

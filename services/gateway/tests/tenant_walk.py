@@ -36,6 +36,8 @@ OBJECTS: Mapping[str, Kind] = {
     "/v1/batches/{batch_id}": Kind.BATCH,
     "/v2/batch/scrape/{batch_id}": Kind.BATCH,
     "/v1/hosts/{host}": Kind.OPERATORS,
+    "/v1/keys/{key_id}": Kind.OPERATORS,
+    "/v1/keys/{key_id}/rotate": Kind.OPERATORS,
     "/v1/dead-letters/{dead_letter_id}/redrive": Kind.OPERATORS,
     "/problems/{slug}": Kind.PUBLIC,
 }

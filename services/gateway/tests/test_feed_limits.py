@@ -15,7 +15,8 @@ from common.streams.feed import BEGINNING, FeedRecord, StreamId
 from common.streams.names import FEED_STREAM, INGESTING_HASH
 from feed_words import begin, finished, stream, take, tell, tell_many, wait_until
 from fetchwork_local.ports import free_port
-from gateway.app import create_app, open_means
+from gateway.app import create_app
+from gateway.parts import open_means
 from gateway.event_stream import EventStream, StreamPace
 from gateway.feed import Feed
 from gateway.feed_entries import PAGE_BYTES, FeedEntry, Selection, select

@@ -11,7 +11,7 @@ from common.clock import utc_now
 from common.contracts.fetches import AcceptedFetch, FetchRequest
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH, KEY_ACCEPTED_HASH, KEY_FINISHED_HASH
-from gateway.errors import EventsUnavailable, QuotaExceeded, RecordsFull
+from gateway.errors import EventsUnavailable, Limit, QuotaExceeded, RecordsFull
 from gateway.idempotency_key import RECORD_PREFIX, KeyedRequest, Reserved, record_name
 from gateway.idempotency_records import Answer, Conflict, Fresh, IdempotencyRecords, Replay
 from gateway.metrics import GatewayMetrics, KeyVerdict
@@ -218,7 +218,7 @@ async def test_a_key_has_no_more_unfinished_fetches_than_its_limit(publisher: Pu
     await publish(2, 4, idempotency=keyed())
     with pytest.raises(QuotaExceeded) as refused:
         await publish(1, 4, idempotency=keyed(key=b"l"))
-    assert refused.value.limit == "queued_fetches" and refused.value.retry_after_seconds >= 1
+    assert refused.value.limit is Limit.QUEUED and refused.value.retry_after_seconds >= 1
     await publish(2, 4, idempotency=keyed())  # a replay asks for nothing
     await events.hset(KEY_FINISHED_HASH, API_KEY, 2)
     with pytest.raises(QuotaExceeded):

@@ -14,13 +14,8 @@ from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
 from fetchwork_local.ports import free_port
 from fetchwork_local.servers import embedded_redis
 from gateway.app import create_app
-from gateway.dependencies import Means
-from gateway.idempotency_records import IdempotencyRecords
-from gateway.metrics import GatewayMetrics
-from gateway.publish import Publisher
-from gateway.record_limits import STANDARD
+from gateway.parts import open_means
 from gateway.settings import GatewaySettings
-from gateway.store_client import StoreClient
 from gateway_process import serving
 from gateway_words import KEY, assert_problem
 from little_store import TOKEN, LittleStore
@@ -133,22 +128,16 @@ class _MovingClock:
 
 
 @pytest.fixture
-async def clocked(gateway: Any, events: Redis) -> AsyncIterator[tuple[httpx2.AsyncClient, _MovingClock]]:
+async def clocked(gateway: Any, events: Redis, events_url: str) -> AsyncIterator[tuple[httpx2.AsyncClient, _MovingClock]]:
     """A caller of a gateway whose clock is the test's."""
-    clock, metrics = _MovingClock(), GatewayMetrics()
-    publisher = Publisher(events, source="gateway/test", clock=clock, ingesting_limit=10, timeout_seconds=5)
-    publishing = asyncio.create_task(publisher.run())
-    store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
-    records = IdempotencyRecords(events, limits=STANDARD, clock=clock, metrics=metrics, timeout_seconds=5)
-    means = Means(publisher=publisher, store=store, idempotency=records, metrics=metrics, clock=clock)
+    clock = _MovingClock()
     settings = GatewaySettings.model_validate(
-        {"api_key": KEY, "events_url": "redis://unused", "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
+        {"api_key": KEY, "events_url": events_url, "store_token": TOKEN, "store_url": gateway.store_url, "metrics_port": 0}
     )
-    transport = httpx2.ASGITransport(app=create_app(means, settings))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as caller:
-        yield caller, clock
-    await store.close()
-    publishing.cancel()
+    async with open_means(settings, clock=clock) as means:
+        transport = httpx2.ASGITransport(app=create_app(means, settings))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as caller:
+            yield caller, clock
 
 
 async def test_a_promise_is_replayed_after_its_times_have_passed(clocked: tuple[httpx2.AsyncClient, _MovingClock]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 from common.streams.names import INGESTING_HASH
-from gateway.errors import QuotaExceeded
+from gateway.errors import Limit, QuotaExceeded
 from gateway.metrics import GatewayMetrics
 from gateway.observation import Observation
 from gateway.problems import gateway_error_response
@@ -65,9 +65,9 @@ async def test_requests_over_the_limit_close_their_gate() -> None:
 
 
 def test_a_quota_is_the_callers_and_says_when_to_come_back() -> None:
-    answer = gateway_error_response(QuotaExceeded("queued_fetches", 5), instance="/v1/fetches")
+    answer = gateway_error_response(QuotaExceeded(Limit.QUEUED, 5, "Come back."), instance="/v1/fetches")
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
-    assert b"/problems/quota-exceeded" in answer.body and b"queued_fetches" in answer.body
+    assert b"/problems/quota-exceeded" in answer.body and b'["queued"]' in answer.body
 
 
 async def test_new_routes_are_measured_by_their_template(client: httpx2.AsyncClient, gateway: Any) -> None:

@@ -17,7 +17,8 @@ from common.contracts.keys import Scope
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM
 from fastapi import FastAPI
-from gateway.app import create_app, open_means
+from gateway.app import create_app
+from gateway.parts import open_means
 from gateway.principal import EVERY_SCOPE, Principal
 from gateway.settings import GatewaySettings
 from gateway_words import KEY
@@ -64,7 +65,7 @@ async def tenants(gateway: Any, events_url: str) -> AsyncIterator[Tenants]:
     settings = GatewaySettings.model_validate(
         {"api_key": KEY, "events_url": events_url, "store_url": gateway.store_url, "store_token": TOKEN, "metrics_port": 0}
     )
-    async with open_means(settings) as means:
+    async with open_means(settings, clock=utc_now) as means:
         app = create_app(means, settings)
         app.user_middleware.append(Middleware(SecondAuthentication))
         async with _served(app) as url:

@@ -1,0 +1,162 @@
+"""The gateway's parts, built once from its settings for the application to stand on, with their loops running."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from common.chassis.lifecycle import close_all, run_loop
+from common.clock import Clock
+from common.egress.lookup import NameLookup
+from common.robots.rules import product_token
+from common.streams.connection import connect_redis
+from redis.asyncio import Redis
+
+from gateway.dependencies import Means
+from gateway.event_stream import StreamPace
+from gateway.feed import Feed
+from gateway.idempotency_records import IdempotencyRecords
+from gateway.key_ring import KeyRing
+from gateway.key_use import KeyUseReporter
+from gateway.metrics import Gate, GatewayMetrics
+from gateway.plan_egress import EgressPlanner
+from gateway.planner import Planner
+from gateway.publish import Publisher
+from gateway.quotas import Quotas
+from gateway.settings import GatewaySettings
+from gateway.store_client import StoreClient
+from gateway.tickets import Tickets
+from gateway.waiting_room import WaitingRoom
+
+FEED_CONNECTIONS = 16
+"""To Redis: one for the reader, the rest for clients that lag."""
+
+
+@asynccontextmanager
+async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterator[Means]:
+    """The gateway's parts while the context is open."""
+    async with AsyncExitStack() as closing:
+        metrics = _metrics(settings)
+        promises, counters, reading = _connections(settings, closing)
+        store = StoreClient(
+            base_url=settings.store_url,
+            token=settings.store_token.get_secret_value(),
+            timeout_seconds=settings.store_timeout_seconds,
+        )
+        closing.push_async_callback(close_all, store.close)
+        publisher = _publisher(promises, settings, clock)
+        feed = Feed(reading, metrics=metrics, ring_entries=settings.feed_ring_entries, ring_bytes=settings.feed_ring_bytes)
+        key_ring, key_uses = _key_ring(store, settings, metrics, clock), KeyUseReporter(store, clock=clock)
+        closing.push_async_callback(close_all, key_uses.report)
+        for run in (publisher.run, feed.run, key_ring.run):
+            _start(run(), closing)
+        _start(run_loop(key_uses, asyncio.Event(), on_failure=metrics.note_key_failure), closing)
+        yield Means(
+            publisher=publisher,
+            quotas=Quotas(counters, timeout_seconds=settings.quota_timeout_seconds),
+            store=store,
+            idempotency=IdempotencyRecords(
+                promises,
+                limits=settings.record_limits,
+                clock=clock,
+                metrics=metrics,
+                timeout_seconds=settings.accept_timeout_seconds,
+            ),
+            batches=settings.batches,
+            planner=_planner(store, settings, metrics, clock, closing),
+            feed=feed,
+            tickets=Tickets(reading, ttl_seconds=settings.ticket_ttl_seconds, per_key_limit=settings.tickets_per_key_limit),
+            feed_clients=_room(
+                Gate.FEED_CLIENTS, metrics, settings.feed_clients_limit, each=settings.feed_clients_per_key_limit
+            ),
+            waits=_room(Gate.WAITS, metrics, settings.waits_limit, each=settings.waits_per_key_limit),
+            stream_pace=StreamPace(
+                ping_seconds=settings.feed_ping_seconds, send_timeout_seconds=settings.feed_send_timeout_seconds
+            ),
+            wait_limit_seconds=settings.wait_limit_seconds,
+            is_let_in=lambda principal: key_ring.is_good(principal, now=clock()),
+            key_ring=key_ring,
+            key_uses=key_uses,
+            key_environment=settings.key_environment,
+            metrics=metrics,
+            clock=clock,
+        )
+
+
+def create_planner(
+    settings: GatewaySettings, *, names: NameLookup, store: StoreClient, metrics: GatewayMetrics, clock: Clock
+) -> Planner:
+    """Plans by these settings, over parts that the caller closes."""
+    return Planner(
+        egress=EgressPlanner(settings.target_policy, names=names),
+        store=store,
+        product_token=product_token(settings.user_agent),
+        metrics=metrics,
+        clock=clock,
+        urls_limit=settings.plan_urls_limit,
+    )
+
+
+def _connections(settings: GatewaySettings, closing: AsyncExitStack) -> tuple[Redis, Redis, Redis]:
+    """For promises, counters and the feed: who asks too often, and who reads, holds up nobody's promise."""
+    url = settings.events_url.get_secret_value()
+    connections = (
+        connect_redis(url, timeout_seconds=settings.accept_timeout_seconds),
+        connect_redis(url, timeout_seconds=settings.quota_timeout_seconds),
+        connect_redis(url, max_connections=FEED_CONNECTIONS),
+    )
+    closing.push_async_callback(close_all, *(connection.aclose for connection in connections))
+    return connections
+
+
+def _publisher(redis: Redis, settings: GatewaySettings, clock: Clock) -> Publisher:
+    return Publisher(
+        redis,
+        source=f"gateway/{settings.instance}",
+        clock=clock,
+        ingesting_limit=settings.ingesting_limit_fetches,
+        timeout_seconds=settings.accept_timeout_seconds,
+        record_limits=settings.record_limits,
+    )
+
+
+def _key_ring(store: StoreClient, settings: GatewaySettings, metrics: GatewayMetrics, clock: Clock) -> KeyRing:
+    return KeyRing(
+        store,
+        clock=clock,
+        poll_seconds=settings.key_poll_seconds,
+        stale_limit_seconds=settings.key_stale_limit_seconds,
+        lookups_limit=settings.key_lookups_limit,
+        metrics=metrics,
+    )
+
+
+def _planner(
+    store: StoreClient, settings: GatewaySettings, metrics: GatewayMetrics, clock: Clock, closing: AsyncExitStack
+) -> Planner:
+    names = NameLookup(
+        settings.target_policy, timeout_seconds=settings.plan_lookup_timeout_seconds, threads=settings.plan_lookups_limit
+    )
+    closing.callback(names.close)
+    return create_planner(settings, names=names, store=store, metrics=metrics, clock=clock)
+
+
+def _room(gate: Gate, metrics: GatewayMetrics, limit: int, *, each: int) -> WaitingRoom:
+    return WaitingRoom(gate, metrics=metrics, limit=limit, per_caller_limit=each)
+
+
+def _start(loop: Coroutine[Any, Any, None], closing: AsyncExitStack) -> None:
+    """Run a loop until all is closed."""
+    closing.callback(asyncio.create_task(loop).cancel)
+
+
+def _metrics(settings: GatewaySettings) -> GatewayMetrics:
+    metrics = GatewayMetrics()
+    metrics.limits.labels(link="ingesting_fetches").set(settings.ingesting_limit_fetches)
+    metrics.limits.labels(link="requests").set(settings.requests_limit)
+    metrics.limits.labels(link="key_lookups").set(settings.key_lookups_limit)
+    metrics.limits.labels(link="connections").set(settings.connections_limit)
+    metrics.limits.labels(link="idempotency_records").set(settings.idempotency_records_limit)
+    metrics.limits.labels(link="plan_urls").set(settings.plan_urls_limit)
+    metrics.limits.labels(link="plan_lookups").set(settings.plan_lookups_limit)
+    return metrics
