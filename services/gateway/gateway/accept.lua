@@ -6,7 +6,8 @@
 -- ARGV  1 limit of hash 2   2 limit of records   3, 4 seconds that a record lives, and while there are many; then for each
 --       submission: the event (JSON; empty to look only), its API key or '', how many unfinished fetches that may have or '',
 --       its fingerprint ('' without a record), its time, milliseconds to hold the record, how many fetches it has, how many ids, the
---       ids: of its fetches, and of a batch that it ends
+--       ids: of its fetches, and of a batch that it ends. A batch that comes again may have its fetches in other parts, and end
+--       otherwise: what it shares with its first try is known to the ledger and not counted again
 -- Returns for each submission what came of it, and
 --       accepted, new, shortened: its stream entry id, and with the last two a record was made   backlog, quota, refused: a limit
 --       replayed: id, time and status of the first try   in_flight, reused, unknown
@@ -38,14 +39,26 @@ local function is_over_quota(key, limit, count)
   return unfinished + count > tonumber(limit)
 end
 
-local function append(event, key, fetches, ids)
+-- How many of these ids are not on their way already, how many of the first so many, and the entry where all are that is known.
+local function new_among(ids, fetches)
+  local entries, ids_new, fetches_new = redis.call('HMGET', INGESTING, unpack(ids)), 0, 0
+  for i = 1, #ids do
+    if not entries[i] then
+      ids_new = ids_new + 1
+      fetches_new = fetches_new + (i <= fetches and 1 or 0)
+    end
+  end
+  return ids_new, fetches_new, entries[1]
+end
+
+local function append(event, key, ids, ids_new, fetches_new)
   local entry = redis.call('XADD', ACCEPTED, '*', 'event', event)
   for _, id in ipairs(ids) do
     redis.call('HSET', INGESTING, id, entry)
   end
-  ingesting = ingesting + #ids
-  if key ~= '' and fetches > 0 then
-    redis.call('HINCRBY', KEY_ACCEPTED, key, fetches)
+  ingesting = ingesting + ids_new
+  if key ~= '' and fetches_new > 0 then
+    redis.call('HINCRBY', KEY_ACCEPTED, key, fetches_new)
   end
   return entry
 end
@@ -60,12 +73,12 @@ local function submit(record, event, key, limit, fingerprint, at, hold_ms, fetch
   elseif event == '' then
     return {'unknown'}
   end
-  local known = redis.call('HGET', INGESTING, ids[1])
-  if known then
+  local ids_new, fetches_new, known = new_among(ids, fetches)
+  if ids_new == 0 and #ids == fetches then
     return {'accepted', known} -- the same call once more, after its first reply was lost
-  elseif ingesting + #ids > tonumber(ARGV[1]) then
+  elseif fetches_new > 0 and ingesting + ids_new > tonumber(ARGV[1]) then
     return {'backlog'}
-  elseif is_over_quota(key, limit, fetches) then
+  elseif fetches_new > 0 and is_over_quota(key, limit, fetches_new) then
     return {'quota'}
   end
   if record and not is_there then
@@ -74,7 +87,7 @@ local function submit(record, event, key, limit, fingerprint, at, hold_ms, fetch
       return {'refused'}
     end
   end
-  local entry = append(event, key, fetches, ids)
+  local entry = append(event, key, ids, ids_new, fetches_new)
   if record then
     redis.call('HSET', record, 'fingerprint', fingerprint, 'id', ids[1], 'at', at, 'entry', entry)
   end

@@ -4,7 +4,10 @@ from typing import Any, Self
 from uuid import UUID
 
 from common.contracts.batches import BatchError, BatchView
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from gateway.problem_documents import example_of
+from gateway.problem_types import ProblemType
 
 
 LINES = '{"url": "https://example.com/1", "labels": ["shop"]}\n"https://example.com/2"\nhttps://example.com/3\n'
@@ -26,6 +29,23 @@ SUBMISSION_CONTENT: dict[str, Any] = {
     },
 }
 """The two forms of a submission, for the OpenAPI document: no model reads it whole."""
+BATCH_ID = "01939a5e-7c2b-7d40-8e7c-2f6b3c1d9a66"
+LINKS: JsonValue = {"self": f"/v1/batches/{BATCH_ID}", "fetches": f"/v1/fetches?batch_id={BATCH_ID}"}
+ERRORS: JsonValue = [{"line": 3, "problem": example_of(ProblemType.INVALID_REQUEST)}]
+RECEIPT_EXAMPLE: JsonValue = {
+    "id": BATCH_ID, "accepted": 2, "rejected": 1, "errors": ERRORS, "errors_omitted": 0, "links": LINKS
+}
+BATCH_EXAMPLE: JsonValue = {
+    "id": BATCH_ID,
+    "created_at": "2026-12-24T18:00:00Z",
+    "total": 2,
+    "rejected": 1,
+    "is_whole": True,
+    "counts": {"queued": 0, "running": 1, "succeeded": 1, "failed": 0, "cancelled": 0, "expired": 0},
+    "finished": False,
+    "errors": ERRORS,
+    "links": LINKS,
+}
 
 
 class BatchLinks(BaseModel):
@@ -43,6 +63,8 @@ class BatchLinks(BaseModel):
 class BatchReceipt(BaseModel):
     """The answer to a submission: how many lines were accepted, and each one that was not."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [RECEIPT_EXAMPLE]})
+
     id: UUID
     accepted: int = Field(description="Lines that are fetches now.")
     rejected: int = Field(description="Lines that are not.")
@@ -53,6 +75,8 @@ class BatchReceipt(BaseModel):
 
 class BatchDocument(BatchView):
     """One batch, as the public API shows it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [BATCH_EXAMPLE]})
 
     links: BatchLinks
 

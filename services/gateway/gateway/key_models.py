@@ -13,11 +13,12 @@ from common.contracts.keys import (
     Scope,
 )
 from common.contracts.tenants import DEFAULT_TENANT, KeyId, Tenant
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.models import STRICT, Time
 from gateway.principal import Principal
+from gateway.whole_numbers import read_whole
 
 SUBMISSION_EXAMPLES: list[JsonValue] = [
     {"name": "the shop's crawler"},
@@ -66,6 +67,8 @@ class KeyLimitsSubmission(KeyLimits):
 
     model_config = STRICT
 
+    _read_whole = field_validator("*", mode="before")(read_whole)
+
 
 class KeySubmission(BaseModel):
     """The body of `POST /v1/keys`: only `name` is required; unknown members are refused."""
@@ -82,7 +85,9 @@ class KeySubmission(BaseModel):
 class KeyChangeSubmission(BaseModel):
     """The body of `PATCH /v1/keys/{id}`, a merge patch (RFC 7396): absent stays, `null` takes an expiry or a limit away."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": CHANGE_EXAMPLES})
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": CHANGE_EXAMPLES, "minProperties": 1}
+    )
 
     name: KeyName | SkipJsonSchema[None] = Field(default=None, description="What it is for, for people: one line.")
     scopes: ScopeList | SkipJsonSchema[None] = Field(default=None, description="What it may do from now on.")
@@ -161,6 +166,8 @@ class NewKeyDocument(KeyDocument):
 
 class KeyPageDocument(BaseModel):
     """Keys in the order of their ids. `next_cursor` is null on the last page."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [KEY_EXAMPLE], "next_cursor": None}]})
 
     items: list[KeyDocument]
     next_cursor: str | None = None

@@ -31,17 +31,31 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from gateway.examples import FETCH_EXAMPLES
+from gateway.whole_numbers import read_whole
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 WITHOUT_BODY = frozenset({"GET", "HEAD"})
 EXPIRY_LIMIT_SECONDS = 60 * 24 * 3600.0
 TIME = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z")
 """`date-time` of RFC 3339 section 5.6, which has an offset always."""
+BODY_SCHEMA: dict[str, JsonValue] = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"base64": {"type": "string", "contentEncoding": "base64"}},
+            "required": ["base64"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
 NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 """NUL as JSON escapes it."""
 EXAMPLES: list[JsonValue] = [
@@ -122,6 +136,8 @@ class RetrySubmission(RetryPolicy):
 
     model_config = STRICT
 
+    _read_whole = field_validator("max", mode="before")(read_whole)
+
 
 class FetchSubmission(FetchRequest):
     """The body of `POST /v1/fetches`: only `url` is required; unknown members are refused."""
@@ -132,9 +148,12 @@ class FetchSubmission(FetchRequest):
         str, Field(min_length=1, max_length=4096, description="Absolute http or https URL."), AfterValidator(_canonical_url)
     ]
     headers: dict[Annotated[HeaderName, AfterValidator(_caller_header)], HeaderValue] = Field(
-        default_factory=dict, max_length=50, description="Request headers to send, at most 50."
+        default_factory=dict,
+        max_length=50,
+        description="Request headers to send, at most 50.",
+        json_schema_extra={"additionalProperties": False},
     )
-    body: Annotated[str | BinaryBody | None, BeforeValidator(_read_body)] = Field(
+    body: Annotated[str | BinaryBody | None, BeforeValidator(_read_body), WithJsonSchema(BODY_SCHEMA)] = Field(
         default=None,
         description='Text, sent as UTF-8, or {"base64": …} for bytes; 32 KiB at most, and none with GET and HEAD.',
     )
@@ -158,6 +177,8 @@ class FetchSubmission(FetchRequest):
     attrs: Annotated[dict[str, JsonValue], AfterValidator(_storable)] = Field(
         default_factory=dict, description="Whatever the caller wants back with the fetch; 4 KiB of JSON at most."
     )
+
+    _read_whole = field_validator("priority", "max_bytes", mode="before")(read_whole)
 
     @field_validator("body")
     @classmethod
@@ -229,6 +250,8 @@ class FetchDocument(FetchView):
 
 class FetchPageDocument(BaseModel):
     """Fetches, the newest first. `next_cursor` is null on the last page."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": FETCH_EXAMPLES, "next_cursor": None}]})
 
     items: list[FetchDocument]
     next_cursor: str | None = None

@@ -6,13 +6,16 @@ from urllib.parse import quote
 from common.contracts.audit import OperationView, RefusalView
 from common.contracts.dead_letters import DeadLetterView
 from common.contracts.hosts import HostChange, HostState, HostView
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
+
+from gateway.whole_numbers import read_whole
 
 CHANGE_EXAMPLES: list[JsonValue] = [
     {"state": "paused", "reason": "their maintenance window", "expires_in_seconds": 3600},
     {"delay_ms": 2000, "max_in_flight": 1},
     {"state": "open", "delay_ms": None},
 ]
+CHANGES_SOMETHING: JsonValue = [{"required": [member]} for member in ("state", "delay_ms", "max_in_flight")]
 HOST_EXAMPLES: list[JsonValue] = [
     {
         "host": "example.com",
@@ -71,7 +74,11 @@ class HostChangeSubmission(HostChange):
     Unknown members are refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": CHANGE_EXAMPLES})
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": CHANGE_EXAMPLES, "anyOf": CHANGES_SOMETHING}
+    )
+
+    _read_whole = field_validator("delay_ms", "max_in_flight", mode="before")(read_whole)
 
     # Strictness would refuse the very text that JSON has for an enumeration.
     state: Annotated[HostState, Field(strict=False)] | None = Field(
@@ -156,6 +163,8 @@ class RefusalDocument(RefusalView):
 
 class AuditPageDocument(BaseModel):
     """Entries of one log, the newest first. `next_cursor` is null on the last page."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": OPERATION_EXAMPLES, "next_cursor": None}]})
 
     items: list[OperationDocument | RefusalDocument]
     next_cursor: str | None = None

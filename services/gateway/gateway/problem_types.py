@@ -98,7 +98,7 @@ REGISTRY: Mapping[ProblemType, Kind] = {
     ProblemType.KEY_REVOKED: Kind(
         status=409,
         title="The API key has been revoked",
-        remedy="Use another key: a revoked one stays revoked.",
+        remedy="Use another key, or make one: a revoked key stays revoked.",
         example="The key is revoked and stays so; make another one.",
     ),
     ProblemType.NOT_FOUND: Kind(

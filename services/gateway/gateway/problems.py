@@ -9,7 +9,9 @@ from common.chassis.telemetry import current_trace_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from gateway.errors import (
     EventsUnavailable,
@@ -50,8 +52,9 @@ GATEWAY_ERRORS: Sequence[tuple[type[GatewayError], ProblemType]] = (
     (EventsUnavailable, ProblemType.EVENTS_UNAVAILABLE),
     (FeedUnavailable, ProblemType.FEED_UNAVAILABLE),
     (StoreUnavailable, ProblemType.STORE_UNAVAILABLE),
+    (QuotaExceeded, ProblemType.QUOTA_EXCEEDED),
 )
-"""Which problem each failure of a dependency becomes; the most specific first."""
+"""Which problem each limit of a caller and each failure of a dependency becomes; the most specific first."""
 KEY_PROBLEMS: Mapping[KeyVerdict, ProblemType] = {
     KeyVerdict.REUSED: ProblemType.IDEMPOTENCY_KEY_REUSED,
     KeyVerdict.IN_FLIGHT: ProblemType.IDEMPOTENCY_KEY_IN_FLIGHT,
@@ -162,8 +165,16 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
         return problem_response(ProblemType.MALFORMED_JSON, detail, instance=request.url.path)
     if refusal.status_code == 405:
         detail = f"{request.method} is not supported on this path."
-        return problem_response(ProblemType.METHOD_NOT_ALLOWED, detail, instance=request.url.path, headers=refusal.headers)
+        headers = {"Allow": ", ".join(_methods(request))}
+        return problem_response(ProblemType.METHOD_NOT_ALLOWED, detail, instance=request.url.path, headers=headers)
     return problem_response(ProblemType.NOT_FOUND, "No route has this path.", instance=request.url.path)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path knows (RFC 9110 section 10.2.1); the framework knows only those of the first route that fits."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.path is not None]
+    fitting = [route for route in routes if compile_path(str(route.path))[0].match(request.url.path)]
+    return sorted({method for route in fitting for method in route.methods or ()})
 
 
 async def _on_gateway_error(request: Request, error: Exception) -> JSONResponse:

@@ -14,7 +14,12 @@ PROBLEM = {"$ref": "#/components/schemas/Problem"}
 PROBLEM_TYPE = "application/problem+json"
 OPEN_TAGS = {"health", "problems"}
 """What anyone may ask for without a key."""
-DEPENDENCIES = {"events-unavailable", "store-unavailable"}
+ANY_SCOPE = {"getCallingKey"}
+"""What a key may do whatever its scopes are."""
+FIRECRAWL = "/v2/"
+"""What is under this path has Firecrawl's form of refusals, with Firecrawl's statuses, in place of problems."""
+FIRECRAWL_REFUSAL = {"$ref": "#/components/schemas/FirecrawlRefusal"}
+SAFE_METHODS = ("GET", "HEAD")
 UNSAID = {"Successful Response", "Validation Error", ""}
 
 
@@ -61,7 +66,8 @@ def operations_need_a_key_and_a_scope(document: Document) -> list[str]:
     return [
         f"{name} needs no key, or no scope"
         for name, each in operations(document)
-        if not (each.get("security") and each.get("x-scopes")) and OPEN_TAGS.isdisjoint(each.get("tags", []))
+        if not (each.get("security") and (each.get("x-scopes") or each.get("operationId") in ANY_SCOPE))
+        and OPEN_TAGS.isdisjoint(each.get("tags", []))
     ]
 
 
@@ -102,9 +108,14 @@ def answers_are_described(document: Document) -> list[str]:
 
 
 def refusals_are_problems(document: Document) -> list[str]:
-    """Each refusal is a problem document, with an example that has its status."""
+    """Each refusal is a problem document, with an example that has its status; or in Firecrawl's form, which has no status."""
     wrong = []
     for name, status, response in _refusals(document):
+        if _is_firecrawl(name):
+            (media_type, content), *others = response.get("content", {"": {}}).items()
+            is_told = media_type == "application/json" and content.get("schema") == FIRECRAWL_REFUSAL and content.get("examples")
+            wrong += [] if is_told and not others else [f"{name} answers {status} in another form than Firecrawl's"]
+            continue
         content = response.get("content", {}).get(PROBLEM_TYPE, {})
         examples = [resolved(document, example).get("value", {}) for example in content.get("examples", {}).values()]
         if content.get("schema") != PROBLEM or not examples:
@@ -118,21 +129,24 @@ def refusals_are_complete(document: Document) -> list[str]:
     wrong = []
     for name, each in operations(document):
         needed = {"500", "503"}
-        needed |= {"401", "403", "429"} if each.get("security") else set()
+        needed |= {"401", "429"} if each.get("security") else set()
+        needed |= {"403"} if each.get("x-scopes") else set()
         needed |= {"400", "413", "415", "422"} if "requestBody" in each else set()
         needed |= {"404"} if any(parameter["in"] == "path" for parameter in each.get("parameters", [])) else set()
         needed |= {"422"} if any(_is_bounded(parameter) for parameter in each.get("parameters", [])) else set()
+        needed -= {"422"} if _is_firecrawl(name) else set()
         wrong += [f"{name} does not document {status}" for status in sorted(needed - set(each["responses"]))]
     return wrong
 
 
 def dependencies_may_be_away(document: Document) -> list[str]:
-    """Whatever needs a key needs the ledger or the events Redis too, and says so."""
-    return [
-        f"{name} does not say which dependency may be away"
-        for name, each in operations(document)
-        if each.get("security") and not DEPENDENCIES & set(_problems(each, "503"))
-    ]
+    """Whatever needs a key needs the ledger that knows keys, and what changes something the events Redis that counts it."""
+    wrong = []
+    for name, each in operations(document):
+        needed = {"store-unavailable"} if each.get("security") else set()
+        needed |= {"events-unavailable"} if each.get("security") and not name.startswith(SAFE_METHODS) else set()
+        wrong += [f"{name} does not say {problem}" for problem in sorted(needed - set(_refusal_names(each, "503")))]
+    return wrong
 
 
 def headers_are_documented(document: Document) -> list[str]:
@@ -143,10 +157,21 @@ def headers_are_documented(document: Document) -> list[str]:
             needed = {"RateLimit", "RateLimit-Policy"} if each.get("security") and status != "401" else set()
             needed |= {"401": {"WWW-Authenticate"}, "429": {"Retry-After"}, "503": {"Retry-After"}}.get(status, set())
             needed |= {"201": {"Location"}, "202": {"Location"}}.get(status, set())
+            needed |= {"Idempotency-Replayed"} if name.startswith("POST") and each.get("security") and status < "300" else set()
             needed |= {"Link"} if status == "200" and _is_list(document, response) else set()
             headers = response.get("headers", {})
             wrong += [f"{name} does not document {header} of {status}" for header in sorted(needed - set(headers))]
             wrong += [f"{name}: {header} has no description" for header in headers if not _describes(document, headers[header])]
+    return wrong
+
+
+def posts_may_be_sent_again(document: Document) -> list[str]:
+    """Whatever is posted with a key may be named by an Idempotency-Key, and need not be."""
+    wrong = []
+    for name, each in operations(document):
+        named = [parameter for parameter in each.get("parameters", []) if parameter["name"] == "Idempotency-Key"]
+        is_right = [parameter["required"] for parameter in named] == ([False] if name.startswith("POST") else [])
+        wrong += [] if is_right or not each.get("security") else [f"{name} is wrong about Idempotency-Key"]
     return wrong
 
 
@@ -158,7 +183,7 @@ def nothing_is_of_the_framework(document: Document) -> list[str]:
 RULES: tuple[Rule, ...] = (
     operations_have_names, operations_have_one_tag, operations_need_a_key_and_a_scope, parameters_are_described,
     bodies_have_examples, answers_are_described, refusals_are_problems, refusals_are_complete, dependencies_may_be_away,
-    headers_are_documented, nothing_is_of_the_framework,
+    headers_are_documented, posts_may_be_sent_again, nothing_is_of_the_framework,
 )  # fmt: skip
 
 
@@ -167,9 +192,13 @@ def _refusals(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield from ((name, status, response) for status, response in each["responses"].items() if status >= "400")
 
 
-def _problems(operation: dict[str, Any], status: str) -> list[str]:
+def _is_firecrawl(name: str) -> bool:
+    return name.partition(" ")[2].startswith(FIRECRAWL)
+
+
+def _refusal_names(operation: dict[str, Any], status: str) -> list[str]:
     content = operation["responses"].get(status, {}).get("content", {})
-    return list(content.get(PROBLEM_TYPE, {}).get("examples", {}))
+    return [name for media_type in content.values() for name in media_type.get("examples", {})]
 
 
 def _is_bounded(parameter: dict[str, Any]) -> bool:
@@ -178,8 +207,10 @@ def _is_bounded(parameter: dict[str, Any]) -> bool:
 
 
 def _is_list(document: Document, response: dict[str, Any]) -> bool:
+    """Whether the answer is a page of a list that has a last one; the feed has none."""
     schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-    return "next_cursor" in resolved(document, schema).get("properties", {})
+    cursor = resolved(document, schema).get("properties", {}).get("next_cursor", {})
+    return {"type": "null"} in cursor.get("anyOf", [])
 
 
 def _has_example(document: Document, content: dict[str, Any]) -> bool:

@@ -260,3 +260,34 @@ async def test_a_batch_that_is_still_arriving_holds_its_key(client: httpx2.Async
     finally:
         refused.set()
     assert (await first).json()["accepted"] == 20
+
+
+async def test_a_batch_that_comes_again_while_its_first_try_is_on_its_way_loses_nothing(
+    client: httpx2.AsyncClient, events: Redis
+) -> None:
+    """The ledger is behind. A line that was good has expired since, so that the fetches come in other parts than before."""
+    headers = NDJSON | {"Idempotency-Key": str(uuid4())}
+    lines = [b"http://a.test/%d\n" % number for number in range(45)]
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"".join(lines[:30])
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await events.exists(ACCEPTED_STREAM):
+                await asyncio.sleep(0.01)
+        raise ConnectionError("the sender is gone")
+
+    with pytest.raises(ConnectionError):
+        await client.post("/v1/batches", content=broken(), headers=headers)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not (await _promised(events))[1]:
+            await asyncio.sleep(0.01)
+    lines[5] = b"http://a.test/ expired\n"
+    answer = await client.post("/v1/batches", content=b"".join(lines), headers=headers)
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (202, 44, 1), answer.text
+    fetches, batches = await _promised(events)
+    urls = {fetch.request.url for fetch in fetches}
+    assert {line.decode().strip() for number, line in enumerate(lines) if number != 5} <= urls
+    assert (batches[-1].is_whole, batches[-1].accepted) == (True, 44)
+    assert len({fetch.id for fetch in fetches}) == 45
+    found = (await client.get(answer.headers["location"])).json()
+    assert (found["total"], found["rejected"]) == (44, 1)

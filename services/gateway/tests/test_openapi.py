@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from gateway.app import create_api
+from gateway.idempotency_key import read_key
 from gateway.openapi.document import openapi_document
 from gateway.openapi.responses import problem_responses, response
 from gateway.problem_types import ProblemType
@@ -24,7 +26,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 Break = Callable[[Document], Any]
-SUBMIT, LIST = ("/v1/fetches", "post"), ("/v1/hosts", "get")
+SUBMIT, LIST, SCRAPE = ("/v1/fetches", "post"), ("/v1/hosts", "get"), ("/v2/scrape", "post")
+REPLAYED = "Idempotency-Replayed"
 ADDRESS = "urn:document"
 
 
@@ -62,7 +65,7 @@ BREAKS: list[tuple[Rule, Break]] = [
     (rules.operations_need_a_key_and_a_scope, lambda document: _operation(document, SUBMIT).pop("x-scopes")),
     (rules.parameters_are_described, lambda document: _operation(document, LIST)["parameters"][0].pop("description")),
     (rules.bodies_have_examples, lambda document: document["components"]["schemas"]["FetchSubmission"].pop("examples")),
-    (rules.answers_are_described, lambda document: _operation(document, SUBMIT)["responses"].pop("202")),
+    (rules.answers_are_described, lambda document: _operation(document, LIST)["responses"].pop("200")),
     (rules.answers_are_described, lambda document: document["components"]["schemas"]["FetchDocument"].pop("examples")),
     (rules.refusals_are_problems, lambda document: _operation(document, SUBMIT)["responses"]["401"].pop("content")),
     (rules.refusals_are_problems, lambda document: document["components"]["examples"]["overloaded"]["value"].update(status=500)),
@@ -72,6 +75,12 @@ BREAKS: list[tuple[Rule, Break]] = [
     (rules.headers_are_documented, lambda document: _operation(document, LIST)["responses"]["200"]["headers"].pop("Link")),
     (rules.headers_are_documented, lambda document: document["components"]["headers"]["RateLimit"].pop("description")),
     (rules.dependencies_may_be_away, lambda document: _problem_examples(document, SUBMIT, "503").pop("events-unavailable")),
+    (rules.dependencies_may_be_away, lambda document: _problem_examples(document, LIST, "503").pop("store-unavailable")),
+    (rules.refusals_are_problems, lambda document: _operation(document, SCRAPE)["responses"]["401"].pop("content")),
+    (rules.refusals_are_problems, lambda document: _operation(document, SCRAPE)["responses"]["401"]["content"].update(x={})),
+    (rules.headers_are_documented, lambda document: _operation(document, SUBMIT)["responses"]["202"]["headers"].pop(REPLAYED)),
+    (rules.posts_may_be_sent_again, lambda document: _operation(document, SUBMIT)["parameters"].pop()),
+    (rules.posts_may_be_sent_again, lambda document: _operation(document, SUBMIT)["parameters"][-1].update(required=True)),
     (rules.nothing_is_of_the_framework, lambda document: document["components"]["schemas"].update(HTTPValidationError={})),
 ]  # fmt: skip
 
@@ -131,6 +140,15 @@ def test_streams_are_described_by_their_items() -> None:
     assert "itemSchema" in document["paths"]["/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]
     assert document["openapi"] == "3.2.0"
     validate(document)
+
+
+@pytest.mark.parametrize("key", [
+    "a", "8e03978e-40d5-43e8-bc93-6894a57f9324", "a.b/c:d<e", '"a b, c; d"', r'"a\"b\\"', "x" * 255, f'"{"x" * 255}"',
+    "", '""', "a b", "a,b", "a;b", '"a', "ü", "x" * 256, f'"{"x" * 256}"', r'"a\b"',
+])  # fmt: skip
+def test_idempotency_keys_are_as_documented(document: Document, key: str) -> None:
+    (parameter,) = [each for each in _operation(document, SUBMIT)["parameters"] if each["name"] == "Idempotency-Key"]
+    assert (re.search(parameter["schema"]["pattern"], key) is not None) == (read_key([key.encode()]) is not None)
 
 
 def test_the_same_code_gives_the_same_document(repository: Path) -> None:

@@ -74,6 +74,15 @@ async def test_an_unknown_type_has_no_page(client: httpx2.AsyncClient) -> None:
     assert_problem(await client.get("/problems/no-such-type"), 404, "not-found")
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"), [("/v1/fetches/x", "DELETE, GET"), ("/v1/hosts/a.test", "GET, PATCH"), ("/livez", "GET")]
+)
+async def test_a_wrong_method_is_told_all_that_the_path_knows(client: httpx2.AsyncClient, path: str, methods: str) -> None:
+    answer = await client.put(path)
+    assert_problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == methods
+
+
 def _send(method: str, path: str, **said: Any) -> Ask:
     return lambda client: client.request(method, path, **said)
 

@@ -9,8 +9,8 @@ from store.maintenance.quota_keeper import KEYS_AT_ONCE, REST_SECONDS, QuotaKeep
 from store.metrics import StoreMetrics
 
 INSERT_KEY = """
-INSERT INTO api_keys (id, tenant, name, scopes, digest, queued_fetches, created_at, created_by)
-SELECT 'key' || lpad(n::text, 9, '0'), 'default', 'n', '{fetch:write}', sha256(n::text::bytea), $3::integer, now(), 'test'
+INSERT INTO api_keys (id, tenant, name, scopes, digest, queued_fetches, created_at, created_by, revision)
+SELECT 'key' || lpad(n::text, 9, '0'), 'default', 'n', '{fetch:write}', sha256(n::text::bytea), $3::integer, now(), 'test', n
 FROM generate_series($1::integer, $2::integer) AS n
 """
 COUNT = """

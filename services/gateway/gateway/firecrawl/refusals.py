@@ -10,11 +10,9 @@ from common.contracts.fetches import ErrorType
 from common.contracts.views import FetchView
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.openapi.firecrawl import PREFIX, STATUSES
 from gateway.problem_types import MEDIA_TYPE
 
-PREFIX = "/v2/"
-STATUSES = {422: 400}
-"""What Firecrawl says otherwise: a request that is not valid is a bad one."""
 FAILURES: dict[ErrorType, tuple[int, str]] = {
     ErrorType.DNS: (200, "SCRAPE_DNS_RESOLUTION_ERROR"),
     ErrorType.TLS: (500, "SCRAPE_SSL_ERROR"),

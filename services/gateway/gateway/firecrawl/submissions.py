@@ -5,15 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self, get_args
 from uuid import UUID
 
-from common.contracts.fetches import AGE_LIMIT_SECONDS, TIMEOUT_LIMIT_SECONDS, AcceptedFetch
+from common.contracts.fetches import AGE_LIMIT_SECONDS, TIMEOUT_LIMIT_SECONDS, AcceptedFetch, HeaderName, HeaderValue
 from common.urls import UrlRefusal, read_url
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.firecrawl.notes import NOTE, Format, Note
 from gateway.models import FetchSubmission
 from gateway.principal import Principal
 from gateway.problems import Problem
+from gateway.whole_numbers import read_whole
 
 URLS_LIMIT = 1000
 TIMEOUT_DEFAULT_MS = 30_000
@@ -40,8 +41,33 @@ IDLE: Mapping[str, tuple[object, ...]] = {
 """Options with the values that ask for nothing: clients send many always. Ads and images are of rendered pages and Markdown, and
 who lets us skip a check of certificates is not harmed by one: a page without a good certificate fails and says so.
 """
+SCRAPE_EXAMPLES: list[JsonValue] = [{"url": "https://example.com/item/7", "formats": ["rawHtml"], "maxAge": 0}]
+BATCH_EXAMPLES: list[JsonValue] = [{"urls": ["https://example.com/1", "https://example.com/2"], "formats": ["rawHtml"]}]
 NOTICES = frozenset({"origin", "integration"})
 """Which software asks: of no consequence to the page."""
+
+
+def _asks_for_nothing(name: str, value: object) -> bool:
+    """Whether an option that is not made here has a value without consequence. JSON's `false` is not its 0, as Python's is."""
+    return any(value == idle and isinstance(value, bool) == isinstance(idle, bool) for idle in IDLE.get(name, ()))
+
+
+def _tell_what_else_is_taken(schema: dict[str, Any], examples: list[JsonValue]) -> None:
+    """Complete a submission's JSON Schema: what has no consequence, and `null` wherever a member may be absent."""
+    members = schema["properties"]
+    for name in members.keys() - set(schema["required"]):
+        if {"type": "null"} not in members[name].get("anyOf", ()):
+            told = {key: members[name].pop(key) for key in ("title", "description", "default") if key in members[name]}
+            members[name] = told | {"anyOf": [members[name], {"type": "null"}]}
+    for name, values in IDLE.items():
+        members[name] = {"enum": [*values, None], "description": "Taken with values that ask for nothing."}
+    for name in sorted(NOTICES):
+        members[name] = {"description": "Which software asks; passed over."}
+    one_format = members["formats"]["items"]
+    as_object = {"type": "object", "properties": {"type": one_format}, "required": ["type"], "additionalProperties": False}
+    members["formats"]["items"] = {"anyOf": [one_format, as_object]}
+    schema["additionalProperties"] = {"type": "null"}
+    schema["examples"] = examples
 
 
 class ScrapeOptions(BaseModel):
@@ -50,7 +76,12 @@ class ScrapeOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
 
     formats: list[Format] = Field(min_length=1, description="`rawHtml` or `html` or both, also as objects with a `type`.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Request headers to send.")
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="Request headers to send, at most 50.",
+        json_schema_extra={"additionalProperties": False},
+    )
     timeout: int = Field(
         default=TIMEOUT_DEFAULT_MS, ge=TIMEOUT_MIN_MS, description="Milliseconds; more than 60000 is understood as 60000."
     )
@@ -61,6 +92,8 @@ class ScrapeOptions(BaseModel):
         default=None, alias="onlyMainContent", description="Not true with `html`; `rawHtml` it does not concern."
     )
 
+    _read_whole = field_validator("timeout", "max_age", mode="before")(read_whole)
+
     @model_validator(mode="before")
     @classmethod
     def _leave_only_what_is_done(cls, given: Any) -> Any:
@@ -68,7 +101,7 @@ class ScrapeOptions(BaseModel):
             return given
         kept = {name: value for name, value in given.items() if value is not None and name not in NOTICES}
         known = {field.alias or name for name, field in cls.model_fields.items()}
-        refused = [name for name, value in kept.items() if name not in known and value not in IDLE.get(name, ())]
+        refused = [name for name, value in kept.items() if name not in known and not _asks_for_nothing(name, value)]
         if refused:
             names = ", ".join(f"`{name[:40]}`" for name in sorted(refused)[:20])
             raise PydanticCustomError("option_refused", "Not supported here, or not with this value: {names}.", {"names": names})
@@ -103,11 +136,15 @@ class ScrapeOptions(BaseModel):
 class ScrapeSubmission(ScrapeOptions):
     """The body of `POST /v2/scrape`."""
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: _tell_what_else_is_taken(schema, SCRAPE_EXAMPLES))
+
     url: str = Field(description="The page; without a scheme http:// is meant.")
 
 
 class BatchScrapeSubmission(ScrapeOptions):
     """The body of `POST /v2/batch/scrape`."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: _tell_what_else_is_taken(schema, BATCH_EXAMPLES))
 
     urls: list[str] = Field(min_length=1, max_length=URLS_LIMIT, description="The pages, at most 1000.")
     ignore_invalid_urls: bool = Field(

@@ -25,6 +25,7 @@ SERVERS: list[dict[str, str | Any]] = [{"url": "/", "description": "The deployme
 
 TAGS = {
     "fetches": "One URL each: submit, read, list, cancel, retry, and read what was kept.",
+    "plans": "What a fetch would meet, without making it.",
     "batches": "Several fetches in one request, listed and counted together.",
     "events": "What happened, in order and resumable: a stream of server-sent events, or a long poll.",
     "hosts": "Who we are polite to: the pace in force, what waits, and what an operator overrides.",

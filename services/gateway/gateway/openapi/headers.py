@@ -13,6 +13,7 @@ class ResponseHeader(StrEnum):
     CONTENT_LOCATION = "Content-Location"
     CONTENT_RANGE = "Content-Range"
     ETAG = "ETag"
+    IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
     LINK = "Link"
     LOCATION = "Location"
     PREFERENCE_APPLIED = "Preference-Applied"
@@ -44,6 +45,11 @@ HEADERS: dict[ResponseHeader, dict[str, Any]] = {
         "Names these bytes; send it as `If-None-Match` to be spared what you have (RFC 9110 section 8.8.3).",
         '"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"',
     ),
+    ResponseHeader.IDEMPOTENCY_REPLAYED: {
+        "description": "Whether this answer was given before, to the same request under the same `Idempotency-Key`. Else absent.",
+        "schema": {"type": "boolean"},
+        "example": True,
+    },
     ResponseHeader.LINK: _text(
         'The next page, as `rel="next"`; absent on the last one (RFC 8288).', '</v1/fetches?limit=50&cursor=WyJm>; rel="next"'
     ),

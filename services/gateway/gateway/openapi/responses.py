@@ -3,7 +3,7 @@
 Only what the route itself decides. What middleware and handlers answer on its behalf is added in `document.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.openapi.headers import ResponseHeader, references
@@ -43,15 +43,20 @@ def problem_types_of(response: Mapping[str, Any]) -> list[ProblemType]:
     return [ProblemType(slug) for slug in response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})]
 
 
+def headers_of(types: Sequence[ProblemType]) -> list[ResponseHeader]:
+    """The headers that such problems come with."""
+    headers = [OWN_HEADERS[type] for type in types if type in OWN_HEADERS]
+    is_for_now = any(REGISTRY[type].retry_after_seconds is not None for type in types)
+    return [*headers, ResponseHeader.RETRY_AFTER] if is_for_now else headers
+
+
 def _response(types: list[ProblemType]) -> dict[str, Any]:
     examples = {type.value: {"$ref": f"#/components/examples/{type}"} for type in types}
     response: dict[str, Any] = {
         "description": "\n\n".join(_sentence(type) for type in types),
         "content": {MEDIA_TYPE: {"schema": SCHEMA, "examples": examples}},
     }
-    headers = [OWN_HEADERS[type] for type in types if type in OWN_HEADERS]
-    if any(REGISTRY[type].retry_after_seconds is not None for type in types):
-        headers.append(ResponseHeader.RETRY_AFTER)
+    headers = headers_of(types)
     return response | ({"headers": references(*headers)} if headers else {})
 
 

@@ -12,7 +12,10 @@ from fastapi import APIRouter, Query, Response
 from gateway.answers import answer
 from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, requires
+from gateway.openapi.headers import ResponseHeader
+from gateway.openapi.responses import problem_responses, response
 from gateway.operator_models import AuditPageDocument, OperationDocument, RefusalDocument
+from gateway.problems import ProblemType
 
 PATH = "/v1/audit"
 NOT_STORED = {"Cache-Control": "no-store"}
@@ -27,7 +30,13 @@ class AuditKind(StrEnum):
     REFUSALS = "refusals"
 
 
-@router.get("", operation_id="listAudit", response_model=AuditPageDocument)
+@router.get(
+    "",
+    operation_id="listAudit",
+    response_model=AuditPageDocument,
+    responses=response(200, "One page of the log.", ResponseHeader.LINK)
+    | problem_responses(ProblemType.CURSOR_MISMATCH, ProblemType.STORE_UNAVAILABLE),
+)
 async def list_audit(
     means: UseMeans,
     kind: Annotated[AuditKind, Query(description="What operators did, or which targets were refused.")] = AuditKind.OPERATIONS,

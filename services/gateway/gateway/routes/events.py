@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -11,13 +11,15 @@ from common.contracts.keys import Scope
 from common.streams.feed import StreamId
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
-from pydantic import AwareDatetime, BaseModel
 
 from gateway.answers import answer
 from gateway.dependencies import Means, UseMeans, UsePrincipal, requires
+from gateway.event_models import STREAM_EXAMPLE, STREAM_ITEM, EventPageDocument, TicketDocument
 from gateway.event_stream import EventStream
 from gateway.feed_entries import Page, Selection
 from gateway.hangups import hangup
+from gateway.openapi.headers import ResponseHeader
+from gateway.openapi.responses import problem_responses, response
 from gateway.problems import Problem, ProblemType
 from gateway.tickets import FEED_PATH, PARAMETER
 
@@ -27,28 +29,10 @@ WAIT_MAX_SECONDS = 30
 LOOK_SECONDS = 2.0
 """How long a page is looked for among entries that are not for the caller before the answer says how far that came."""
 STREAM = EventSourceResponse.media_type
+STREAM_CONTENT = {STREAM: {"itemSchema": STREAM_ITEM, "example": STREAM_EXAMPLE}}
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 router = APIRouter(prefix=FEED_PATH, tags=["events"])
-
-
-class TicketDocument(BaseModel):
-    """A ticket, where it opens the feed, and until when."""
-
-    ticket: str
-    url: str
-    expires_at: AwareDatetime
-
-
-class EventPageDocument(BaseModel):
-    """Some events (CloudEvents 1.0) in order, and the cursor behind them.
-
-    `gap` is the oldest cursor that is still kept, where events behind the caller's cursor are kept no more.
-    """
-
-    items: list[dict[str, Any]]
-    next_cursor: str
-    gap: str | None = None
 
 
 async def take_place(request: Request, means: UseMeans, principal: UsePrincipal) -> AsyncIterator[None]:
@@ -61,7 +45,8 @@ async def take_place(request: Request, means: UseMeans, principal: UsePrincipal)
     "",
     operation_id="listEvents",
     response_model=EventPageDocument,
-    responses={200: {"content": {STREAM: {"schema": {"type": "string"}}}}},
+    responses=response(200, "One page, or a stream that goes on until either side ends it.", content=STREAM_CONTENT)
+    | problem_responses(ProblemType.CURSOR_MISMATCH, ProblemType.FEED_UNAVAILABLE),
     dependencies=[requires(Scope.FETCH_READ), Depends(take_place)],
 )
 async def list_events(
@@ -106,6 +91,7 @@ async def list_events(
     status_code=201,
     operation_id="makeTicket",
     response_model=TicketDocument,
+    responses=response(201, "The ticket.", ResponseHeader.LOCATION) | problem_responses(ProblemType.FEED_UNAVAILABLE),
     dependencies=[requires(Scope.FETCH_READ)],
 )
 async def make_ticket(means: UseMeans, principal: UsePrincipal) -> Response:
@@ -116,7 +102,7 @@ async def make_ticket(means: UseMeans, principal: UsePrincipal) -> Response:
     ticket = await means.tickets.make(principal, now=means.clock())
     url = f"{FEED_PATH}?{urlencode({PARAMETER: ticket.secret})}"
     document = TicketDocument(ticket=ticket.secret, url=url, expires_at=ticket.expires_at)
-    return answer(document, status=201, headers={"Cache-Control": "no-store"})
+    return answer(document, status=201, headers={"Cache-Control": "no-store", "Location": url})
 
 
 async def _find_page(

@@ -13,11 +13,21 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from gateway.dependencies import Means, UseMeans, UsePrincipal, UseReserved, requires
 from gateway.errors import StoreUnavailable
+from gateway.firecrawl.answers import (
+    BatchScrapeAnswer,
+    BatchScrapeReceipt,
+    CancellationAnswer,
+    ScrapeAnswer,
+    scrape_responses,
+)
 from gateway.firecrawl.batches import expires_at, fetches_of, read_documents, status_of
 from gateway.firecrawl.documents import NoText, document
 from gateway.firecrawl.refusals import NO_TEXT, failure, timed_out
 from gateway.firecrawl.submissions import BatchScrapeSubmission, ScrapeSubmission, accepted_fetch, is_valid
 from gateway.lookups import find_batch, find_fetch
+from gateway.openapi.firecrawl import FirecrawlRefusal
+from gateway.openapi.responses import problem_responses, response
+from gateway.parameters import BatchId
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.promise import promise
@@ -29,7 +39,7 @@ LOOK_AGAIN_SECONDS = 0.25
 CANCELLED_TOGETHER = 10
 
 
-async def _refuse_idempotency(x_idempotency_key: Annotated[str | None, Header()] = None) -> None:
+async def _refuse_idempotency(x_idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
     """Firecrawl's header is not ours: who sends it must not believe that it was heard."""
     if x_idempotency_key is not None:
         raise Problem(ProblemType.INVALID_REQUEST, "x-idempotency-key is not supported here; leave it out.")
@@ -38,10 +48,16 @@ async def _refuse_idempotency(x_idempotency_key: Annotated[str | None, Header()]
 WRITES = [requires(Scope.FETCH_WRITE), Depends(_refuse_idempotency)]
 READS = [requires(Scope.FETCH_READ), requires(Scope.STORE_READ)]
 
-router = APIRouter(prefix="/v2", tags=["firecrawl"])
+router = APIRouter(prefix="/v2", tags=["compatibility"])
 
 
-@router.post("/scrape", operation_id="firecrawlScrape", dependencies=[*WRITES, *READS])
+@router.post(
+    "/scrape",
+    operation_id="firecrawlScrape",
+    response_model=ScrapeAnswer | FirecrawlRefusal,
+    responses=scrape_responses(),
+    dependencies=[*WRITES, *READS],
+)
 async def scrape(
     submission: ScrapeSubmission, request: Request, means: UseMeans, principal: UsePrincipal, reserved: UseReserved
 ) -> Response:
@@ -65,7 +81,13 @@ async def scrape(
     return await _json(200, {"success": True, "data": made})
 
 
-@router.post("/batch/scrape", operation_id="firecrawlBatchScrape", dependencies=WRITES)
+@router.post(
+    "/batch/scrape",
+    operation_id="firecrawlBatchScrape",
+    response_model=BatchScrapeReceipt,
+    responses=response(200, "The pages will be fetched."),
+    dependencies=WRITES,
+)
 async def scrape_batch(
     submission: BatchScrapeSubmission, request: Request, means: UseMeans, principal: UsePrincipal, reserved: UseReserved
 ) -> Response:
@@ -93,9 +115,15 @@ async def scrape_batch(
     return await _json(200, answered | ({"invalidURLs": invalid} if submission.ignore_invalid_urls else {}))
 
 
-@router.get("/batch/scrape/{batch_id}", operation_id="firecrawlGetBatch", dependencies=READS)
+@router.get(
+    "/batch/scrape/{batch_id}",
+    operation_id="firecrawlGetBatch",
+    response_model=BatchScrapeAnswer,
+    responses=response(200, "The batch as it is now."),
+    dependencies=READS,
+)
 async def get_batch(
-    batch_id: UUID,
+    batch_id: BatchId,
     request: Request,
     means: UseMeans,
     principal: UsePrincipal,
@@ -118,9 +146,13 @@ async def get_batch(
 
 
 @router.delete(
-    "/batch/scrape/{batch_id}", operation_id="firecrawlCancelBatch", dependencies=[requires(Scope.FETCH_WRITE)]
+    "/batch/scrape/{batch_id}",
+    operation_id="firecrawlCancelBatch",
+    response_model=CancellationAnswer,
+    responses=response(200, "What was pending is cancelled.") | problem_responses(ProblemType.ALREADY_FINISHED),
+    dependencies=[requires(Scope.FETCH_WRITE)],
 )
-async def cancel_batch(batch_id: UUID, means: UseMeans, principal: UsePrincipal) -> Response:
+async def cancel_batch(batch_id: BatchId, means: UseMeans, principal: UsePrincipal) -> Response:
     """Cancel what of a batch is pending. 409 when nothing is, 503 while it is on its way into the ledger."""
     batch = await find_batch(batch_id, means, principal)
     if batch.finished:

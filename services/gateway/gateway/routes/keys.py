@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated
 
 from common.contracts.keys import KeyChange, KeyCreation, KeyOperation, KeyRecord, KeyRotation, Scope
-from common.contracts.tenants import KeyId, Tenant
+from common.contracts.tenants import Tenant
 from fastapi import APIRouter, Body, Query, Response
 
 from gateway.answers import answer
@@ -15,6 +15,7 @@ from gateway.api_keys import make_key, new_key_id, new_secret
 from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, UsePrincipal, requires
 from gateway.key_models import (
+    ROTATION_EXAMPLES,
     KeyChangeSubmission,
     KeyDocument,
     KeyPageDocument,
@@ -22,6 +23,9 @@ from gateway.key_models import (
     KeySubmission,
     NewKeyDocument,
 )
+from gateway.openapi.headers import ResponseHeader
+from gateway.openapi.responses import problem_responses, response
+from gateway.parameters import KeyId
 from gateway.problems import Problem, ProblemType
 
 PATH = "/v1/keys"
@@ -31,7 +35,14 @@ NOT_STORED = {"Cache-Control": "no-store"}
 router = APIRouter(prefix=PATH, tags=["keys"], dependencies=[requires(Scope.ADMIN)])
 
 
-@router.post("", status_code=201, operation_id="createKey", response_model=NewKeyDocument)
+@router.post(
+    "",
+    status_code=201,
+    operation_id="createKey",
+    response_model=NewKeyDocument,
+    responses=response(201, "The key, with its secret.", ResponseHeader.LOCATION)
+    | problem_responses(ProblemType.STORE_UNAVAILABLE),
+)
 async def create_key(submission: KeySubmission, means: UseMeans, principal: UsePrincipal) -> Response:
     """Make a key. Its `secret` is in this answer and nowhere else; it is good at once, on every gateway."""
     now = means.clock()
@@ -52,7 +63,13 @@ async def create_key(submission: KeySubmission, means: UseMeans, principal: UseP
     return answer(NewKeyDocument.with_secret(record, key.text, now=now), status=201, headers=headers)
 
 
-@router.get("", operation_id="listKeys", response_model=KeyPageDocument)
+@router.get(
+    "",
+    operation_id="listKeys",
+    response_model=KeyPageDocument,
+    responses=response(200, "One page of keys.", ResponseHeader.LINK)
+    | problem_responses(ProblemType.CURSOR_MISMATCH, ProblemType.STORE_UNAVAILABLE),
+)
 async def list_keys(
     means: UseMeans,
     tenant: Annotated[Tenant | None, Query(description="Only keys of this tenant.")] = None,
@@ -69,7 +86,12 @@ async def list_keys(
     return answer(document, headers=NOT_STORED | link)
 
 
-@router.get("/{key_id}", operation_id="getKey", response_model=KeyDocument)
+@router.get(
+    "/{key_id}",
+    operation_id="getKey",
+    response_model=KeyDocument,
+    responses=response(200, "The key as it is now.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
+)
 async def get_key(key_id: KeyId, means: UseMeans) -> Response:
     """One key: what it may do, until when, and when it was last used."""
     record = _found(await means.store.read_key(key_id))
@@ -77,7 +99,12 @@ async def get_key(key_id: KeyId, means: UseMeans) -> Response:
 
 
 @router.patch(
-    "/{key_id}", operation_id="changeKey", response_model=KeyDocument, openapi_extra={"requestBody": {"content": MERGE_PATCH}}
+    "/{key_id}",
+    operation_id="changeKey",
+    response_model=KeyDocument,
+    responses=response(200, "The key as it is from now on.")
+    | problem_responses(ProblemType.KEY_REVOKED, ProblemType.STORE_UNAVAILABLE),
+    openapi_extra={"requestBody": {"content": MERGE_PATCH}},
 )
 async def change_key(key_id: KeyId, change: KeyChangeSubmission, means: UseMeans, principal: UsePrincipal) -> Response:
     """Change a key; its secret stays, and every gateway knows within seconds.
@@ -92,9 +119,18 @@ async def change_key(key_id: KeyId, change: KeyChangeSubmission, means: UseMeans
     return answer(KeyDocument.of(record, now=now), headers=NOT_STORED)
 
 
-@router.post("/{key_id}/rotate", operation_id="rotateKey", response_model=NewKeyDocument)
+@router.post(
+    "/{key_id}/rotate",
+    operation_id="rotateKey",
+    response_model=NewKeyDocument,
+    responses=response(200, "The key, with its new secret.")
+    | problem_responses(ProblemType.KEY_REVOKED, ProblemType.STORE_UNAVAILABLE),
+)
 async def rotate_key(
-    key_id: KeyId, means: UseMeans, principal: UsePrincipal, rotation: Annotated[KeyRotationSubmission | None, Body()] = None
+    key_id: KeyId,
+    means: UseMeans,
+    principal: UsePrincipal,
+    rotation: Annotated[KeyRotationSubmission | None, Body(examples=ROTATION_EXAMPLES)] = None,
 ) -> Response:
     """Give a key a new `secret`, shown this once; the one so far stays good for `overlap_seconds`, those before it end now."""
     overlap_seconds = (rotation or KeyRotationSubmission()).overlap_seconds
@@ -105,7 +141,12 @@ async def rotate_key(
     return answer(NewKeyDocument.with_secret(record, key.text, now=means.clock()), headers=NOT_STORED)
 
 
-@router.delete("/{key_id}", operation_id="revokeKey", response_model=KeyDocument)
+@router.delete(
+    "/{key_id}",
+    operation_id="revokeKey",
+    response_model=KeyDocument,
+    responses=response(200, "The key is revoked.") | problem_responses(ProblemType.STORE_UNAVAILABLE),
+)
 async def revoke_key(key_id: KeyId, means: UseMeans, principal: UsePrincipal) -> Response:
     """Revoke a key for good: refused here from now on, and within 30 seconds everywhere. Repeating it changes nothing."""
     record = _found(await means.store.revoke_key(key_id, actor=principal.actor))

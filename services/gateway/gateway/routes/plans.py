@@ -5,6 +5,7 @@ from fastapi import APIRouter, Response
 
 from gateway.answers import answer
 from gateway.dependencies import UseMeans, requires
+from gateway.openapi.responses import response
 from gateway.plan_models import PlanDocument, PlanSubmission
 from gateway.problems import Problem
 
@@ -12,7 +13,11 @@ router = APIRouter(tags=["plans"])
 
 
 @router.post(
-    "/v1/fetches:plan", operation_id="planFetches", response_model=PlanDocument, dependencies=[requires(Scope.FETCH_READ)]
+    "/v1/fetches:plan",
+    operation_id="planFetches",
+    response_model=PlanDocument,
+    responses=response(200, "What a fetch of each URL would meet now."),
+    dependencies=[requires(Scope.FETCH_READ)],
 )
 async def plan_fetches(submission: PlanSubmission, means: UseMeans) -> Response:
     """Say for each URL whether it may be fetched, what robots.txt says, at what pace and how early; nothing is fetched.
