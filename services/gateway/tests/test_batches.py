@@ -291,3 +291,25 @@ async def test_a_batch_that_comes_again_while_its_first_try_is_on_its_way_loses_
     assert len({fetch.id for fetch in fetches}) == 45
     found = (await client.get(answer.headers["location"])).json()
     assert (found["total"], found["rejected"]) == (44, 1)
+
+
+async def test_other_content_under_the_same_key_and_number_is_another_fetch(client: httpx2.AsyncClient, events: Redis) -> None:
+    """What broke off has no fingerprint: whoever corrects a line and sends it again is promised that line."""
+    headers = NDJSON | {"Idempotency-Key": str(uuid4())}
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"".join(b"http://a.test/%d\n" % number for number in range(25))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await events.exists(ACCEPTED_STREAM):
+                await asyncio.sleep(0.01)
+        raise ConnectionError("the sender is gone")
+
+    with pytest.raises(ConnectionError):
+        await client.post("/v1/batches", content=broken(), headers=headers)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not (await _promised(events))[1]:
+            await asyncio.sleep(0.01)
+    answer = await client.post("/v1/batches", content=b"http://a.test/other", headers=headers)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1), answer.text
+    fetches, _ = await _promised(events)
+    assert len({fetch.id for fetch in fetches}) == 21 and fetches[-1].request.url == "http://a.test/other"
