@@ -13,6 +13,13 @@ from system import ANSWER_TIMEOUT_SECONDS, MAPPED_LOOPBACK, System
 
 ORIGIN_PORT = 8000
 METRICS_PORTS = {"gateway": 9101, "fetcher": 9102, "store": 9103}
+READ_DENIALS = """
+import redis
+told = redis.Redis.from_url(open('/run/secrets/fetchwork_events_url').read()).info('everything')
+denied = sum(count for name, count in told.items() if name.startswith('acl_access_denied_'))
+print(denied - told.get('cmdstat_config|get', {}).get('rejected_calls', 0))
+"""
+"""All denials but those of CONFIG GET, which the gateway tries and does without."""
 READ = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{port}/metrics', timeout=10).read().decode())"
 
 
@@ -50,6 +57,10 @@ class ContainerSystem(System):
     async def log(self, service: str) -> str:
         """What the engine kept."""
         return await asyncio.to_thread(self.compose.logs, service)
+
+    async def denials(self) -> int:
+        """As that Redis counts them, where each service has a user of its own."""
+        return int(await asyncio.to_thread(self.compose.python, "gateway", READ_DENIALS))
 
     @asynccontextmanager
     async def origin(self) -> AsyncIterator[Origin]:

@@ -45,6 +45,9 @@ class System(Protocol):
     async def log(self, service: str) -> str:
         """What a service has logged."""
 
+    async def denials(self) -> int:
+        """How often the events Redis has denied a service what that needs."""
+
     def origin(self) -> AbstractAsyncContextManager[Origin]:
         """An origin that the fetchers of this system may fetch from."""
 
@@ -92,6 +95,10 @@ class ProcessSystem(System):
     async def log(self, service: str) -> str:
         """From its file."""
         return (self.stack.home.logs / f"{service}.log").read_text(encoding="utf-8")
+
+    async def denials(self) -> int:
+        """None ever: all services share one user, who may do everything."""
+        return 0
 
     @asynccontextmanager
     async def origin(self) -> AsyncIterator[Origin]:

@@ -11,6 +11,7 @@ from fetchwork._ask import ask
 from fetchwork._client import Client
 from fetchwork._event_calls import OLDEST
 from fetchwork._event_models import GAP, Event
+from fetchwork._exit_codes import ExitCode
 from fetchwork._terminal import harmless, say
 
 After = Annotated[
@@ -47,9 +48,18 @@ def events(
 
     try:
         ask(show)
-    finally:
-        if place:
-            say(f"To go on: fetchwork events{' --follow' if follow else ''} --after {shlex.quote(place)}")
+    except typer.Exit as end:
+        if end.exit_code != ExitCode.REFUSED:
+            _say_how_to_go_on(place, follow=follow, label=label, batch_id=batch)
+        raise
+    _say_how_to_go_on(place, follow=follow, label=label, batch_id=batch)
+
+
+def _say_how_to_go_on(place: str | None, *, follow: bool, label: str | None, batch_id: str | None) -> None:
+    if place is None:
+        return
+    filters = [word for name, value in (("--label", label), ("--batch", batch_id)) if value for word in (name, value)]
+    say(f"To go on: {shlex.join(['fetchwork', 'events', *(['--follow'] if follow else []), '--after', place, *filters])}")
 
 
 def _document(event: Event) -> dict[str, object]:

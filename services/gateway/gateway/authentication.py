@@ -5,17 +5,16 @@ All who are refused get the same answer, whatever was wrong with their key.
 
 import hashlib
 import hmac
-from datetime import datetime
 
 import structlog
 from common.clock import Clock
-from common.contracts.keys import KeyRecord
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api_keys import read_key
 from gateway.errors import FeedUnavailable, StoreUnavailable
 from gateway.key_ring import KeyRing
 from gateway.key_use import KeyUseReporter
+from gateway.key_verdicts import judge_key
 from gateway.metrics import GatewayMetrics, KeyRefusal
 from gateway.principal import Principal
 from gateway.problems import ProblemType, gateway_error_response, problem_response
@@ -24,8 +23,6 @@ from gateway.tickets import Tickets, feed_ticket
 PROTECTED_PREFIXES = ("/v1/", "/v2/")
 ACTOR_DIGITS = 8
 """Hexadecimal digits of the SHA-256 of the first key that name it: enough to tell keys apart, useless for guessing one."""
-NO_DIGEST = "0" * 64
-"""Compared with where there is nothing to compare with."""
 REFUSED = "Send the header `Authorization: Bearer KEY` with a key of this deployment."
 UNKNOWN_YET = "Nobody can say right now whether this key is known; send it again."
 
@@ -51,7 +48,7 @@ class Authentication:
     ) -> None:
         self._app = app
         self._first_digest = hashlib.sha256(first_key.encode()).hexdigest()
-        self._first = Principal(actor=f"key:{self._first_digest[:ACTOR_DIGITS]}")
+        self._first = Principal(actor=f"key:{self._first_digest[:ACTOR_DIGITS]}", digest=self._first_digest)
         self._ring = ring
         self._uses = uses
         self._tickets = tickets
@@ -82,8 +79,9 @@ class Authentication:
         holder = await self._tickets.find_holder(ticket)
         if holder is None:
             return KeyRefusal.UNKNOWN
-        if holder.key_id is not None:
-            await self._ring.find(holder.key_id)
+        if holder.key_id is None:  # made with a first key, which may have been another one then
+            return holder if holder.digest == self._first_digest else KeyRefusal.REVOKED
+        await self._ring.find(holder.key_id)
         return holder if self._ring.is_good(holder, now=self._clock()) else KeyRefusal.REVOKED
 
     async def _principal(self, given: bytes | None) -> Principal | KeyRefusal:
@@ -102,31 +100,6 @@ class Authentication:
         else:
             self._uses.note(key.id)
         return found
-
-
-def judge_key(record: KeyRecord | None, digest: str, *, now: datetime) -> Principal | KeyRefusal:
-    """Who comes with a key of this digest, or why it is refused. Pure; compares the same whether there is a record or not."""
-    is_current = hmac.compare_digest(digest, record.digest if record is not None else NO_DIGEST)
-    previous = record.previous_digest if record is not None else None
-    is_previous = hmac.compare_digest(digest, previous or NO_DIGEST)
-    if record is None:
-        return KeyRefusal.UNKNOWN
-    if not is_current and not is_previous:
-        return KeyRefusal.WRONG
-    if record.revoked_at is not None:
-        return KeyRefusal.REVOKED
-    ends = [at for at in (record.expires_at, None if is_current else record.previous_until) if at is not None]
-    if any(at <= now for at in ends):
-        return KeyRefusal.EXPIRED
-    return Principal(
-        actor=f"key:{record.id}",
-        tenant=record.tenant,
-        key_id=record.id,
-        name=record.name,
-        scopes=record.scopes,
-        limits=record.limits,
-        expires_at=min(ends, default=None),
-    )
 
 
 def _bearer(scope: Scope) -> bytes | None:

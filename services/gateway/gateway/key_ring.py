@@ -13,6 +13,7 @@ from common.clock import Clock
 from common.contracts.keys import CHANGES_LIMIT, KeyRecord
 
 from gateway.errors import StoreUnavailable
+from gateway.key_verdicts import judge_key
 from gateway.metrics import Gate, GatewayMetrics
 from gateway.principal import Principal
 from gateway.store_client import StoreClient
@@ -63,13 +64,14 @@ class KeyRing:
         return self._keys.get(key_id)
 
     def is_good(self, principal: Principal, *, now: datetime) -> bool:
-        """Whether a caller who was let in still would be, as far as is known here; the deployment's first key always is."""
+        """Whether a caller who was let in still would be, with all its scopes, as far as is known here.
+
+        The deployment's first key always is.
+        """
         if principal.key_id is None:
             return True
-        record = self._keys.get(principal.key_id)
-        if record is None or record.revoked_at is not None:
-            return False
-        return all(end is None or now < end for end in (record.expires_at, principal.expires_at))
+        judged = judge_key(self._keys.get(principal.key_id), principal.digest, now=now)
+        return isinstance(judged, Principal) and principal.scopes <= judged.scopes
 
     def take(self, record: KeyRecord) -> None:
         """What was changed through this gateway is in force here at once."""

@@ -1,6 +1,6 @@
 """Who asks: the tenant whose things a request may see, the key that it came with, and what that key may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from common.contracts.keys import KeyLimits, Scope
@@ -14,7 +14,7 @@ EVERY_SCOPE = frozenset(Scope)
 class Principal:
     """A known caller. `key_id` is None for the first key of the deployment; `actor` names the key and does not tell it.
 
-    From `expires_at` on, what it came with is good no more.
+    From `expires_at` on, what it came with is good no more: the key whose SHA-256 is `digest`, which a rotation may end sooner.
     """
 
     actor: str
@@ -24,3 +24,4 @@ class Principal:
     scopes: frozenset[Scope] = EVERY_SCOPE
     limits: KeyLimits = UNLIMITED
     expires_at: datetime | None = None
+    digest: str = field(default="", repr=False)

@@ -40,6 +40,7 @@ class _Holder(Message):
     tenant: Tenant
     key_id: KeyId | None
     actor: str
+    digest: str
 
 
 class Tickets:
@@ -53,7 +54,8 @@ class Tickets:
     async def make(self, principal: Principal, *, now: datetime) -> Ticket:
         """A new ticket for a caller. Raises the problem quota-exceeded where its key has made too many of late."""
         secret = secrets.token_urlsafe(TICKET_BYTES)
-        holder = _Holder(tenant=principal.tenant, key_id=principal.key_id, actor=principal.actor)
+        caller = {name: getattr(principal, name) for name in _Holder.model_fields}
+        holder = _Holder(**caller)
         made = f"{TICKET_KEY_PREFIX}made:{principal.actor}"
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
@@ -77,7 +79,7 @@ class Tickets:
         if found is None:
             return None
         holder = _Holder.model_validate_json(found)
-        return Principal(tenant=holder.tenant, key_id=holder.key_id, actor=holder.actor, scopes=READER)
+        return Principal(**dict(holder), scopes=READER)
 
 
 def carries_ticket(scope: RequestScope) -> bool:

@@ -10,7 +10,8 @@ from common.clock import utc_now
 from common.contracts.keys import KeyLimits, Scope
 from common.streams.names import ACCEPTED_STREAM
 from gateway.api_keys import ApiKey
-from gateway.authentication import Authentication, judge_key
+from gateway.authentication import Authentication
+from gateway.key_verdicts import judge_key
 from gateway.metrics import GatewayMetrics, KeyRefusal
 from gateway.principal import Principal
 from gateway.settings import REVOCATION_SECONDS, GatewaySettings

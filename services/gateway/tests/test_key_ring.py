@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from common.contracts.keys import Scope
 from gateway.api_keys import ApiKey
 from gateway.errors import StoreUnavailable
 from gateway.key_ring import REST_SECONDS, KeyRing
 from gateway.key_use import REPORT_SECONDS, KeyUseReporter
+from gateway.key_verdicts import judge_key
 from gateway.metrics import GatewayMetrics
+from gateway.principal import Principal
 from gateway.store_client import StoreClient
 from gateway_words import key_parts, key_record, new_key, until
 from little_store import TOKEN, LittleStore
@@ -165,6 +168,28 @@ async def test_what_was_changed_here_is_in_force_at_once_and_stays_so(played: Li
         ring.take(older)
         ring._as_of = NOW
         assert await ring.find(key.id) == newer
+
+
+async def test_who_was_let_in_is_judged_again_by_what_it_came_with(played: LittleStore, store: StoreClient) -> None:
+    key, other = new_key(), new_key()
+    record = key_record(key, now=NOW, revision=1)
+    later = NOW + timedelta(seconds=60)
+    changes: list[tuple[dict[str, Any], bool]] = [
+        ({"name": "renamed"}, True),
+        ({"digest": other.digest}, False),  # rotated without an overlap: the secret had leaked
+        ({"digest": other.digest, "previous_digest": key.digest, "previous_until": later}, False),
+        ({"digest": other.digest, "previous_digest": key.digest, "previous_until": later + timedelta(seconds=1)}, True),
+        ({"expires_at": later}, False),
+        ({"revoked_at": NOW}, False),
+        ({"scopes": frozenset({Scope.FETCH_WRITE})}, False),
+    ]
+    for changed, is_good in changes:
+        async with _ring(store, is_followed=False) as ring:
+            ring.take(record)
+            caller = judge_key(record, key.digest, now=NOW)
+            assert isinstance(caller, Principal) and ring.is_good(caller, now=NOW)
+            ring.take(record.model_copy(update=changed | {"revision": 2}))
+            assert ring.is_good(caller, now=later) is is_good, changed
 
 
 async def test_after_a_restored_backup_everything_is_read_anew(played: LittleStore, store: StoreClient) -> None:

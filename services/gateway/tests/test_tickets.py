@@ -1,5 +1,6 @@
 """Tickets: the feed for who has no key, for a while, and nothing else; never kept, never told to logs."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from gateway.principal import Principal
 from gateway.problems import Problem
 from gateway.tickets import Tickets
 from gateway_lives import GatewayProcess, serving
-from gateway_words import KEY, assert_problem
+from gateway_words import KEY, assert_problem, key_record, new_key
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
@@ -86,6 +87,22 @@ async def test_a_ticket_ends_with_its_makers_key(client: httpx2.AsyncClient, str
     ticket = await Tickets(events, ttl_seconds=60, per_key_limit=3).make(gone, now=NOW)
     answer = await stranger.get("/v1/events", params={"ticket": ticket.secret})
     assert_problem(answer, 401, "unauthenticated", is_traced=False)
+
+
+async def test_a_ticket_ends_with_the_secret_that_made_it(
+    gateway: Any, stranger: httpx2.AsyncClient, events: Redis
+) -> None:
+    key = new_key()
+    gateway.store.keys.put(key_record(key, now=NOW))
+    answer = await stranger.post("/v1/events/tickets", headers={"Authorization": f"Bearer {key.text}"})
+    query = {"ticket": answer.json()["ticket"]}
+    assert (await stranger.get("/v1/events", params=query)).status_code == 200
+    gateway.store.keys.put(key_record(key, now=NOW), digest=new_key().digest)  # rotated without an overlap
+    async with asyncio.timeout(10):
+        while (await stranger.get("/v1/events", params=query)).status_code != 401:
+            await asyncio.sleep(0.05)
+    other = await Tickets(events, ttl_seconds=60, per_key_limit=3).make(Principal(actor="key:first", digest="f" * 64), now=NOW)
+    assert (await stranger.get("/v1/events", params={"ticket": other.secret})).status_code == 401, "another first key"
 
 
 async def test_redis_keeps_digests_that_expire(client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, events: Redis) -> None:
