@@ -31,7 +31,6 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -44,18 +43,6 @@ WITHOUT_BODY = frozenset({"GET", "HEAD"})
 EXPIRY_LIMIT_SECONDS = 60 * 24 * 3600.0
 TIME = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z")
 """`date-time` of RFC 3339 section 5.6, which has an offset always."""
-BODY_SCHEMA: dict[str, JsonValue] = {
-    "anyOf": [
-        {"type": "string"},
-        {
-            "type": "object",
-            "properties": {"base64": {"type": "string", "contentEncoding": "base64"}},
-            "required": ["base64"],
-            "additionalProperties": False,
-        },
-        {"type": "null"},
-    ]
-}
 NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 """NUL as JSON escapes it."""
 EXAMPLES: list[JsonValue] = [
@@ -66,6 +53,12 @@ EXAMPLES: list[JsonValue] = [
     {"url": "https://example.com/news", "priority": 9, "delay_seconds": 60},
     {"url": "https://example.com/item/7", "labels": ["shop", "run:42"], "attrs": {"sku": "A-7"}},
 ]
+
+
+class BinaryBodySubmission(BinaryBody):
+    """A body of bytes, as base64; unknown members are refused."""
+
+    model_config = STRICT
 
 
 def _canonical_url(text: str) -> str:
@@ -84,7 +77,7 @@ def _caller_header(name: str) -> str:
 
 def _read_body(given: object) -> object:
     """A body as text or as bytes. The reasons name the member and never show what it holds."""
-    if given is None or isinstance(given, str | BinaryBody):
+    if given is None or isinstance(given, str | BinaryBodySubmission):
         return given
     if not isinstance(given, dict):
         raise PydanticCustomError("body_refused", 'A body is text, or {"base64": …} for bytes.')
@@ -95,7 +88,7 @@ def _read_body(given: object) -> object:
     except ValueError as error:
         detail = "This is not base64 with padding (RFC 4648 section 4)."
         raise PydanticCustomError("body_refused", "{detail}", {"detail": detail, "member": "base64"}) from error
-    return BinaryBody(base64=given["base64"])
+    return BinaryBodySubmission(base64=given["base64"])
 
 
 def _read_time(given: object) -> object:
@@ -153,7 +146,7 @@ class FetchSubmission(FetchRequest):
         description="Request headers to send, at most 50.",
         json_schema_extra={"additionalProperties": False},
     )
-    body: Annotated[str | BinaryBody | None, BeforeValidator(_read_body), WithJsonSchema(BODY_SCHEMA)] = Field(
+    body: Annotated[str | BinaryBodySubmission | None, BeforeValidator(_read_body)] = Field(
         default=None,
         description='Text, sent as UTF-8, or {"base64": …} for bytes; 32 KiB at most, and none with GET and HEAD.',
     )
