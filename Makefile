@@ -11,7 +11,7 @@ SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
 .PHONY: help setup up down test lint style types openapi workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
-	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-api bench-backlog bench-frontier bench-guard mutants clean
+	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-api bench-backlog bench-frontier bench-guard fuzz-api mutants clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -131,6 +131,9 @@ bench-api: setup ## Measure what the gateway takes in: single submissions and ba
 
 bench: setup ## Measure ready time, latency, throughput and memory on this machine
 	@$(BIN)/python tests/bench/figures.py
+
+fuzz-api: setup ## Try the API with generated requests, every check: make fuzz-api [SEED=1] [EXAMPLES=100]
+	@$(BIN)/python tests/fuzz/run.py $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
 
 mutants: setup ## Take each rule of the egress guard away and see that a test notices
 	@$(BIN)/python tests/mutants/run.py

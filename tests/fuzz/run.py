@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "FETCHWORK_TICKETS_PER_KEY_LIMIT": "100000",
     "FETCHWORK_LOG_LEVEL": "warning",
 }
-EXAMPLES = 60
+EXAMPLES = 100
 """Requests of an operation that the phase of random ones makes; other phases make some more."""
 RUN_TIMEOUT_SECONDS = 3600.0
 

@@ -71,7 +71,12 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app = create_api()
     app.state.means = means
     app.add_middleware(Idempotency, records=means.idempotency)
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streamed=frozenset({batches.PATH}))
+    app.add_middleware(
+        BodyLimit,
+        limit_bytes=settings.body_limit_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+        streamed=frozenset({batches.PATH}),
+    )
     app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
     app.add_middleware(
         Authentication,

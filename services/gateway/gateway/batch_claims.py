@@ -3,10 +3,13 @@
 A batch that broke off and comes again has the id and the time of its first try, and so the ids of all its fetches.
 """
 
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
+from common.chassis.lifecycle import rest_unless
 from common.ids import new_fetch_id
 from fastapi import Response
 
@@ -17,6 +20,9 @@ from gateway.idempotency_key import KeyedRequest, Reserved
 from gateway.idempotency_records import Answer, Conflict, Fresh, Replay
 from gateway.metrics import KeyVerdict
 from gateway.problems import Problem
+
+RENEWALS_OF_LEASE = 3
+"""How often a lease is renewed before it would end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +43,19 @@ class BatchClaim:
             raise Problem.of_key(found.verdict)
         return found if isinstance(found, Replay) else cls(means=means, reserved=found.reserved, fresh=found)
 
-    async def renew(self) -> None:
-        """Say that the batch is still being taken in. Raises Problem when another try took it over, and EventsUnavailable."""
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Keep the claim while the block runs, however slowly its lines come. That it was lost, `check` says."""
+        done = asyncio.Event()
+        renewing = asyncio.create_task(self._renew_until(done))
+        try:
+            yield
+        finally:
+            done.set()
+            await renewing  # a renewal under way is not cut off: it must not come behind what ends the claim
+
+    async def check(self) -> None:
+        """Renew the claim. Raises Problem when another try took it over, and EventsUnavailable."""
         if self.fresh is not None and not await self.means.idempotency.renew(self.fresh):
             raise Problem.of_key(KeyVerdict.IN_FLIGHT)
 
@@ -48,6 +65,12 @@ class BatchClaim:
             with suppress(GatewayError):
                 answer, fingerprint = Answer.of(response), body.fingerprint.digest()
                 await self.means.idempotency.complete(self.fresh, answer, fingerprint=fingerprint)
+
+    async def _renew_until(self, done: asyncio.Event) -> None:
+        seconds = self.means.idempotency.lease_seconds / RENEWALS_OF_LEASE
+        while self.fresh is not None and not await rest_unless(done, seconds):
+            with suppress(GatewayError):  # tried again before the lease ends
+                await self.means.idempotency.renew(self.fresh)
 
     async def let_go(self, *, has_accepted: bool) -> None:
         """End without an answer: the next try has the same id and time, unless nothing was accepted under them."""

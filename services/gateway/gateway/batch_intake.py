@@ -10,12 +10,16 @@ from gateway.batch_claims import BatchClaim
 from gateway.batch_limits import BatchLimits
 from gateway.batch_lines import read_submission, refuse_line
 from gateway.dependencies import Means
-from gateway.errors import IngestBacklog, QuotaExceeded
+from gateway.errors import EventsUnavailable, IngestBacklog, QuotaExceeded
 from gateway.lines import Line
 from gateway.principal import Principal
 from gateway.problems import Problem, ProblemType
 from gateway.promise import charge, promise
 
+CHUNK_LIMIT_BYTES = 1024 * 1024
+"""Of lines that are promised together, at least: one entry of the stream is not much larger."""
+SLICE_SECONDS = 0.005
+"""How long lines are read before whoever else waits has a turn."""
 NUMBER_LIMIT = 2**32 - 1
 """What an id can tell of a line's number."""
 BACKLOG_REST_SECONDS = 0.05
@@ -23,12 +27,16 @@ BACKLOG_REST_SECONDS = 0.05
 
 
 class BatchIntake:
-    """One submission. Call `take` with each line and then `close`; or `break_off`: what was accepted stays accepted."""
+    """One submission. Call `take` with each line and then `close`; or `break_off`: what was accepted stays accepted.
+
+    Where nobody could say whether a chunk was accepted, more than `accepted` may be: `may_have_accepted`.
+    """
 
     def __init__(self, claim: BatchClaim, *, principal: Principal, means: Means, limits: BatchLimits) -> None:
         self.errors: list[BatchError] = []
         self.accepted = 0
         self.rejected = 0
+        self.may_have_accepted = False
         self._claim = claim
         self._reserved = claim.reserved
         self._principal = principal
@@ -36,7 +44,10 @@ class BatchIntake:
         self._limits = limits
         self._chunk: list[AcceptedFetch] = []
         self._numbers: list[int] = []
+        self._chunk_bytes = 0
+        self._chunk_limit = _chunk_limit(principal, limits)
         self._lines = 0
+        self._slice_ends = 0.0
 
     async def take(self, line: Line) -> None:
         """Read one line, and promise what has gathered when that is enough.
@@ -44,6 +55,7 @@ class BatchIntake:
         Raises Problem when there are too many lines, QuotaExceeded while nothing is accepted yet, IngestBacklog after
         `patience_seconds`, and EventsUnavailable.
         """
+        await self._give_way()
         self._lines += 1
         if self._lines > self._limits.lines or line.number > NUMBER_LIMIT:
             raise Problem(ProblemType.BODY_TOO_LARGE, f"A batch may have {self._limits.lines} lines at most.")
@@ -53,10 +65,12 @@ class BatchIntake:
             return
         submission, host = read
         principal = self._principal
+        content = line.content or b""
         self._numbers.append(line.number)
+        self._chunk_bytes += len(content)
         self._chunk.append(
             AcceptedFetch(
-                id=self._reserved.nth(line.number),
+                id=self._reserved.nth(line.number, content),
                 host=host,
                 accepted_at=self._reserved.at,
                 request=submission,
@@ -67,7 +81,7 @@ class BatchIntake:
                 attrs=submission.attrs,
             )
         )
-        if len(self._chunk) >= self._limits.chunk_fetches:
+        if len(self._chunk) >= self._chunk_limit or self._chunk_bytes >= CHUNK_LIMIT_BYTES:
             await self._promise_chunk()
 
     async def close(self) -> None:
@@ -81,20 +95,21 @@ class BatchIntake:
             await self._publish((), batch=self._batch(is_whole=False))
 
     async def _promise_chunk(self) -> None:
-        chunk, numbers, self._chunk, self._numbers = self._chunk, self._numbers, [], []
+        chunk, numbers, self._chunk, self._numbers, self._chunk_bytes = self._chunk, self._numbers, [], [], 0
         if not chunk:
             return
         try:
             await charge(len(chunk), self._means, self._principal)
             await self._publish(chunk, batch=None)
-            await self._claim.renew()
         except QuotaExceeded as error:
             if not self.accepted:
                 raise
             for number in numbers:
                 self._refuse(refuse_line(number, ProblemType.QUOTA_EXCEEDED, error.detail))
+            self.errors.sort(key=lambda error: error.line)
         else:
             self.accepted += len(chunk)
+            await self._claim.check()
 
     async def _publish(self, fetches: Sequence[AcceptedFetch], *, batch: AcceptedBatch | None) -> None:
         """Wait for room as long as may be: while we wait nobody reads the request, and its sender waits too."""
@@ -106,10 +121,21 @@ class BatchIntake:
             except IngestBacklog:
                 if loop.time() >= deadline:
                     raise
-                await self._claim.renew()
+                await self._claim.check()
                 await asyncio.sleep(BACKLOG_REST_SECONDS)
+            except EventsUnavailable:
+                self.may_have_accepted = True
+                raise
             else:
+                self.may_have_accepted = True
                 return
+
+    async def _give_way(self) -> None:
+        """What has arrived is read without waiting for anything: thousands of lines would keep everybody else waiting."""
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._slice_ends:
+            await asyncio.sleep(0)
+            self._slice_ends = clock() + SLICE_SECONDS
 
     def _refuse(self, error: BatchError) -> None:
         self.rejected += 1
@@ -127,3 +153,9 @@ class BatchIntake:
             errors=tuple(self.errors[:BATCH_ERRORS_KEPT]),
             is_whole=is_whole,
         )
+
+
+def _chunk_limit(principal: Principal, limits: BatchLimits) -> int:
+    """How many fetches are promised together, all or none: no more than the caller's key may have at once."""
+    quotas = (principal.limits.fetches_per_minute, principal.limits.queued_fetches)
+    return min([limits.chunk_fetches, *(quota for quota in quotas if quota is not None)])

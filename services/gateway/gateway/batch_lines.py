@@ -16,6 +16,9 @@ from gateway.problem_types import ProblemType
 from gateway.problems import member_faults
 
 INSTANCE = "/v1/batches"
+ERRORS_OF_LINE = 10
+"""Members at fault that one line's problem names; it may have thousands, whose names are its sender's."""
+ERROR_LIMIT_CHARACTERS = 300
 NOT_A_FETCH = "A line is a fetch object, or a URL with or without quotation marks."
 
 
@@ -59,4 +62,5 @@ def _read(content: bytes) -> FetchSubmission:
 
 
 def _refuse_members(number: int, errors: Sequence[Mapping[str, str]]) -> BatchError:
+    errors = [{name: text[:ERROR_LIMIT_CHARACTERS] for name, text in error.items()} for error in errors[:ERRORS_OF_LINE]]
     return refuse_line(number, ProblemType.INVALID_REQUEST, "The line must be corrected where `errors` says.", errors)

@@ -1,4 +1,6 @@
-"""Bound request bodies by the bytes that really arrive, whatever Content-Length says."""
+"""Bound request bodies by the bytes that really arrive, whatever Content-Length says, and by the time that they take."""
+
+import asyncio
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,33 +10,46 @@ from gateway.problems import ProblemType, problem_response
 DISCARD_LIMIT_BYTES = 32 * 1024 * 1024
 """How much of a body that is too large is read and thrown away, so that a client still sending can hear the answer."""
 
+NOT_ENCODED = frozenset({b"", b"identity"})
+
 
 class BodyLimit:
-    """ASGI middleware that reads a body up to `limit_bytes` and hands it on whole, or answers 413.
+    """ASGI middleware that reads a body up to `limit_bytes` within `timeout_seconds` and hands it on whole, or answers 413, 408.
 
-    Routes at the paths `streamed` read theirs as it arrives, within bounds of their own.
+    Routes at the paths `streamed` read theirs as it arrives, within bounds of their own. Encoded bodies are refused everywhere: a
+    bound on what arrives is none on what it is decoded to.
     """
 
-    def __init__(self, app: ASGIApp, *, limit_bytes: int, streamed: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, limit_bytes: int, timeout_seconds: float, streamed: frozenset[str]) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._timeout_seconds = timeout_seconds
         self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body in memory, or refuse it."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"] in self._streamed:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        if _is_encoded(scope):
+            detail = "The body has a Content-Encoding; send it as it is."
+            await _refuse(ProblemType.UNSUPPORTED_MEDIA_TYPE, detail, scope, receive, send)
+            return
+        if scope["path"] in self._streamed:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(receive)
+            async with asyncio.timeout(self._timeout_seconds):
+                body = await self._read(receive)
         except ClientDisconnect:
             return  # half of a body is no request, and nobody hears an answer
+        except TimeoutError:
+            detail = f"The body has not ended after {self._timeout_seconds:g} seconds."
+            await _refuse(ProblemType.UPLOAD_STALLED, detail, scope, receive, send)
+            return
         if body is None:
             detail = f"The body may have {self._limit_bytes} bytes at most."
-            response = problem_response(
-                ProblemType.BODY_TOO_LARGE, detail, instance=scope["path"], headers={"Connection": "close"}
-            )
-            await response(scope, receive, send)
+            await _refuse(ProblemType.BODY_TOO_LARGE, detail, scope, receive, send)
             return
         await self._app(scope, replay_body(body, receive), send)
 
@@ -62,3 +77,15 @@ def replay_body(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
+
+
+def _is_encoded(scope: Scope) -> bool:
+    return any(name == b"content-encoding" and value.strip().lower() not in NOT_ENCODED for name, value in scope["headers"])
+
+
+async def _refuse(type: ProblemType, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer, and read no more of the body. `Accept-Encoding` says what a body may be sent in (RFC 9110 section 15.5.16)."""
+    headers = {"Connection": "close"}
+    if type is ProblemType.UNSUPPORTED_MEDIA_TYPE:
+        headers["Accept-Encoding"] = "identity"
+    await problem_response(type, detail, instance=scope["path"], headers=headers)(scope, receive, send)

@@ -47,6 +47,7 @@ class Means:
     tickets: Tickets
     feed_clients: WaitingRoom
     waits: WaitingRoom
+    batch_uploads: WaitingRoom
     stream_pace: StreamPace
     wait_limit_seconds: float
     is_let_in: Callable[[Principal], bool]

@@ -61,12 +61,13 @@ class Reserved:
         """Its time as a record holds it, since 1970: exact, and short in Redis."""
         return (self.at - EPOCH) // timedelta(microseconds=1)
 
-    def nth(self, number: int) -> UUID:
+    def nth(self, number: int, content: bytes = b"") -> UUID:
         """The id of one of many things that the request creates; sorts by time and then by `number`, which has 32 bits.
 
-        The number stands where RFC 9562 section 6.2 has counters; the rest comes from the reserved id.
+        The number stands where RFC 9562 section 6.2 has counters; the rest comes from the reserved id and `content`: other
+        content under the same number is another thing.
         """
-        digest = hashlib.sha256(self.id.bytes + number.to_bytes(NUMBER_BITS // 8, "big")).digest()
+        digest = hashlib.sha256(self.id.bytes + number.to_bytes(NUMBER_BITS // 8, "big") + content).digest()
         random = number << HASH_BITS | int.from_bytes(digest, "big") >> (256 - HASH_BITS)
         milliseconds = self.id.int >> 80
         return UUID(int=milliseconds << 80 | 0x7 << 76 | random >> 62 << 64 | 0b10 << 62 | random & (1 << 62) - 1)

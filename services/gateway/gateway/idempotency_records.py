@@ -99,6 +99,11 @@ class IdempotencyRecords:
         self._change = load_script(redis, "idempotency_change")
 
     @property
+    def lease_seconds(self) -> int:
+        """How long a claim lasts without being renewed."""
+        return self._limits.lease_seconds
+
+    @property
     def answer_limit_bytes(self) -> int:
         """The largest answer that is kept."""
         return self._limits.answer_bytes

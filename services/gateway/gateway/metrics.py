@@ -18,6 +18,7 @@ class Gate(StrEnum):
     REQUESTS = "requests"
     FEED_CLIENTS = "feed_clients"
     WAITS = "waits"
+    BATCHES = "batches"
     KEY_LOOKUPS = "key_lookups"
 
 

@@ -69,6 +69,7 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
             feed_clients=_room(
                 Gate.FEED_CLIENTS, metrics, settings.feed_clients_limit, each=settings.feed_clients_per_key_limit
             ),
+            batch_uploads=_room(Gate.BATCHES, metrics, settings.batches_limit, each=settings.batches_per_key_limit),
             waits=_room(Gate.WAITS, metrics, settings.waits_limit, each=settings.waits_per_key_limit),
             stream_pace=StreamPace(
                 ping_seconds=settings.feed_ping_seconds, send_timeout_seconds=settings.feed_send_timeout_seconds

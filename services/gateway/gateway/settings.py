@@ -36,6 +36,9 @@ class GatewaySettings(TargetSettings, ServiceSettings):
     body_limit_bytes: int = Field(
         default=64 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body of one fetch."
     )
+    body_timeout_seconds: float = Field(
+        default=30.0, ge=0.1, le=600, description="How long the body of any request but a batch may take before we answer 408."
+    )
     ingesting_limit_fetches: int = Field(
         default=20_000,
         ge=1,
@@ -140,18 +143,27 @@ class GatewaySettings(TargetSettings, ServiceSettings):
     )
     waits_per_key_limit: int = Field(default=250, ge=1, le=100_000, description="The same of one API key.")
 
+    batches_limit: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Batches that arrive at once at most, up to some 20 MB of memory each; above it we answer 503.",
+    )
+    batches_per_key_limit: int = Field(
+        default=20, ge=1, le=100_000, description="The same of one API key; above it we answer 429."
+    )
     batch_limit_bytes: int = Field(
         default=1024**3, ge=1024, le=64 * 1024**3, description="Largest batch as NDJSON, which is never in memory whole."
     )
     batch_json_limit_bytes: int = Field(
-        default=16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Largest batch as one JSON document, which is."
+        default=4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Largest batch as one JSON document, which is."
     )
     batch_limit_lines: int = Field(default=1_000_000, ge=1, le=100_000_000, description="Lines in one batch at most.")
     batch_errors_limit: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Refused lines that an answer names, 500 bytes each; more are counted."
     )
     batch_chunk_fetches: int = Field(
-        default=250, ge=1, le=2000, description="Fetches of a batch that are promised together; 1 to 4 KiB of memory each."
+        default=250, ge=1, le=2000, description="Fetches of a batch that are promised together, fewer where they exceed 1 MiB."
     )
     batch_patience_seconds: float = Field(
         default=60.0, ge=0.1, le=3600, description="How long a batch waits for room in the ledger's backlog before we answer 503."
@@ -175,7 +187,7 @@ class GatewaySettings(TargetSettings, ServiceSettings):
         faults = []
         if not self.store_url:
             faults.append("FETCHWORK_STORE_URL is missing: the gateway reads through the store's internal API.")
-        for name in ("requests_limit", "feed_clients_limit", "waits_limit"):
+        for name in ("requests_limit", "feed_clients_limit", "waits_limit", "batches_limit"):
             if getattr(self, name) > self.connections_limit:
                 faults.append(
                     f"FETCHWORK_{name.upper()} is {getattr(self, name)} and FETCHWORK_CONNECTIONS_LIMIT "

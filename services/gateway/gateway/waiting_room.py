@@ -1,4 +1,4 @@
-"""Where requests wait that stream or wait: a bound for all of them, one for each caller, and no place of a request that works."""
+"""Where requests are that stream or wait: a bound for all of them, one for each caller, and no place of a request that works."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,10 +29,11 @@ class WaitingRoom:
         is_full = self._taken.total() >= self._limit
         self._metrics.note_gate(self._gate, is_closed=is_full)
         if is_full:
-            raise Problem(ProblemType.OVERLOADED, "Too many requests wait here; send it again after `Retry-After` seconds.")
+            detail = "Too many requests of this kind are under way; send it again after `Retry-After` seconds."
+            raise Problem(ProblemType.OVERLOADED, detail)
         caller = principal.actor
         if self._taken[caller] >= self._per_caller_limit:
-            detail = f"This key has {self._per_caller_limit} requests that wait here, as many as it may have at once."
+            detail = f"This key has {self._per_caller_limit} requests of this kind under way, as many as it may have at once."
             raise Problem(ProblemType.QUOTA_EXCEEDED, detail)
         self._taken[caller] += 1
         try:

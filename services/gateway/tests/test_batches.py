@@ -36,6 +36,23 @@ async def _pieces(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
+async def _break_off(client: httpx2.AsyncClient, events: Redis, body: bytes, *, headers: dict[str, str]) -> None:
+    """Send so much of a batch, hang up once some of it is promised, and wait until the gateway has noted that."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield body
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await events.exists(ACCEPTED_STREAM):
+                await asyncio.sleep(0.01)
+        raise ConnectionError("the sender is gone")
+
+    with pytest.raises(ConnectionError):
+        await client.post("/v1/batches", content=broken(), headers=headers)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not (await _promised(events))[1]:
+            await asyncio.sleep(0.01)
+
+
 async def test_good_lines_are_promised_and_each_bad_one_is_named(client: httpx2.AsyncClient, events: Redis) -> None:
     body = _lines(
         {"url": "http://A.test/1", "labels": ["x"], "attrs": {"n": 1}},
@@ -164,19 +181,8 @@ async def test_a_batch_that_finds_no_room_says_how_much_was_accepted(client: htt
 
 
 async def test_a_request_that_breaks_off_is_no_whole_batch(client: httpx2.AsyncClient, events: Redis) -> None:
-    async def broken() -> AsyncIterator[bytes]:
-        yield b"".join(b"http://a.test/%d\n" % number for number in range(30))
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not await events.exists(ACCEPTED_STREAM):
-                await asyncio.sleep(0.01)
-        raise ConnectionError("the sender is gone")
-
-    with pytest.raises(ConnectionError):
-        await client.post("/v1/batches", content=broken(), headers=NDJSON)
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not (batches := (await _promised(events))[1]):
-            await asyncio.sleep(0.01)
-    fetches, _ = await _promised(events)
+    await _break_off(client, events, b"".join(b"http://a.test/%d\n" % number for number in range(30)), headers=NDJSON)
+    fetches, batches = await _promised(events)
     assert (batches[0].is_whole, batches[0].accepted) == (False, len(fetches))
     assert {fetch.batch_id for fetch in fetches} == {batches[0].id}
 
@@ -219,18 +225,7 @@ async def test_a_batch_that_broke_off_makes_the_same_fetches_when_it_comes_again
     headers = NDJSON | {"Idempotency-Key": str(uuid4())}
     lines = [b"http://a.test/%d\n" % number for number in range(45)]
 
-    async def broken() -> AsyncIterator[bytes]:
-        yield b"".join(lines[:30])
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not await events.exists(ACCEPTED_STREAM):
-                await asyncio.sleep(0.01)
-        raise ConnectionError("the sender is gone")
-
-    with pytest.raises(ConnectionError):
-        await client.post("/v1/batches", content=broken(), headers=headers)
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not (await _promised(events))[1]:
-            await asyncio.sleep(0.01)
+    await _break_off(client, events, b"".join(lines[:30]), headers=headers)
     before, [part] = await _promised(events)
     await events.delete(INGESTING_HASH)  # the ledger has them
     answer = await client.post("/v1/batches", content=b"".join(lines), headers=headers)
@@ -269,18 +264,7 @@ async def test_a_batch_that_comes_again_while_its_first_try_is_on_its_way_loses_
     headers = NDJSON | {"Idempotency-Key": str(uuid4())}
     lines = [b"http://a.test/%d\n" % number for number in range(45)]
 
-    async def broken() -> AsyncIterator[bytes]:
-        yield b"".join(lines[:30])
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not await events.exists(ACCEPTED_STREAM):
-                await asyncio.sleep(0.01)
-        raise ConnectionError("the sender is gone")
-
-    with pytest.raises(ConnectionError):
-        await client.post("/v1/batches", content=broken(), headers=headers)
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not (await _promised(events))[1]:
-            await asyncio.sleep(0.01)
+    await _break_off(client, events, b"".join(lines[:30]), headers=headers)
     lines[5] = b"http://a.test/ expired\n"
     answer = await client.post("/v1/batches", content=b"".join(lines), headers=headers)
     assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (202, 44, 1), answer.text
@@ -291,3 +275,14 @@ async def test_a_batch_that_comes_again_while_its_first_try_is_on_its_way_loses_
     assert len({fetch.id for fetch in fetches}) == 45
     found = (await client.get(answer.headers["location"])).json()
     assert (found["total"], found["rejected"]) == (44, 1)
+
+
+async def test_other_content_under_the_same_key_and_number_is_another_fetch(client: httpx2.AsyncClient, events: Redis) -> None:
+    """What broke off has no fingerprint: whoever corrects a line and sends it again is promised that line."""
+    headers = NDJSON | {"Idempotency-Key": str(uuid4())}
+
+    await _break_off(client, events, b"".join(b"http://a.test/%d\n" % number for number in range(25)), headers=headers)
+    answer = await client.post("/v1/batches", content=b"http://a.test/other", headers=headers)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1), answer.text
+    fetches, _ = await _promised(events)
+    assert len({fetch.id for fetch in fetches}) == 21 and fetches[-1].request.url == "http://a.test/other"

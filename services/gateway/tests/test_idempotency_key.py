@@ -74,6 +74,7 @@ def test_reserved_ids_sort_by_time_and_number_and_come_again() -> None:
     assert {(one.version, one.variant, one.int >> 80) for one in ids} == {(7, ids[0].variant, reserved.id.int >> 80)}
     assert "RFC 4122" in str(ids[0].variant)
     assert reserved.nth(1) != Reserved(id=new_fetch_id(), at=NOW).nth(1)
+    assert reserved.nth(1, b"a") != reserved.nth(1, b"b") and reserved.nth(1, b"b") < reserved.nth(2, b"a")
 
 
 def test_a_reserved_time_is_kept_exactly() -> None:

@@ -199,3 +199,14 @@ async def test_without_redis_reads_go_on_and_writes_are_refused_as_ours(severed:
     assert (await severed.metrics())[UNCOUNTED, ""] == 3
     async with severed.client("f", fetches_per_minute=9) as client:
         assert_problem(await client.post("/v1/fetches", json=FETCH), 503, "events-unavailable", is_traced=False)
+
+
+async def test_a_batch_fills_a_small_quota_and_names_each_line_beyond_it(limited: LimitedGateway, events: Redis) -> None:
+    """Its parts are no larger than the quota, and lines that are bad anyway are named in their order among those refused."""
+    body = "\n".join("nonsense" if number == 25 else f"http://a.test/{number}" for number in range(1, 31))
+    for name, limits in (("minute", {"fetches_per_minute": 12}), ("queued", {"queued_fetches": 12})):
+        async with limited.client(name, **limits) as client:
+            answer = await client.post("/v1/batches", content=body, headers={"Content-Type": "application/x-ndjson"})
+        receipt = answer.json()
+        assert (answer.status_code, receipt["accepted"], receipt["rejected"]) == (202, 12, 18), name
+        assert [error["line"] for error in receipt["errors"]] == list(range(13, 31)), name

@@ -122,6 +122,11 @@ class StoreMetrics:
             "Accepted totals of keys that the events Redis had lost, or never had.",
             registry=registry,
         )
+        self.key_totals_lowered = Counter(
+            "fetchwork_key_totals_lowered_total",
+            "Keys that gateways had counted more fetches of than were accepted.",
+            registry=registry,
+        )
 
     def show_limits(self, limits: Mapping[str, int], *, rounds: float) -> None:
         """Show the limits in force; how many trains may be out follows the slots that workers announce."""

@@ -7,6 +7,7 @@ from store.database import Connection, Pool
 from store.queries import query
 
 ROWS = 40_000
+FILL_TIMEOUT_SECONDS = 60
 HOT = [
     "fetches_accept",
     "queue_enqueue",
@@ -160,7 +161,7 @@ async def large(pool: Pool) -> Pool:
     """Many rows, and no statistics about them."""
     async with pool.acquire() as connection:
         await connection.execute("ALTER TABLE fetches SET (autovacuum_enabled = false)")
-        await connection.execute(FILL)
+        await connection.execute(FILL, timeout=FILL_TIMEOUT_SECONDS)
     return pool
 
 
@@ -196,3 +197,12 @@ async def test_without_our_planner_settings_the_check_would_fail(large: Pool) ->
             await connection.execute(f"SET LOCAL {setting} = on")
         plans = [await plan_of(connection, name) for name in HOT]
     assert any(WHOLE_TABLE.search(plan) for plan in plans)
+
+
+async def test_fetches_are_found_by_id_also_when_statistics_know_of_none_that_is_queued(large: Pool) -> None:
+    """The index of the queued ones looks empty then, and as cheap to read whole as to look one up elsewhere."""
+    async with large.acquire() as connection, connection.transaction():
+        await connection.execute("ANALYZE fetches")
+        plans = {name: await plan_of(connection, name) for name in HOT}
+    assert [name for name, plan in plans.items() if "fetches_pending" in plan] == ["fetches_page_queued"]
+    assert re.search(r"fetches_pkey on fetches .*\n *Index Cond", plans["fetches_finish"]), plans["fetches_finish"]

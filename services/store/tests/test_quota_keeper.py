@@ -1,11 +1,12 @@
 """What gateways know of each key's fetches follows the ledger: late at most, and never too low."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from common.streams.names import KEY_ACCEPTED_HASH, KEY_FINISHED_HASH
+from common.streams.names import INGESTING_HASH, KEY_ACCEPTED_HASH, KEY_FINISHED_HASH
 from redis.asyncio import Redis
 from store.database import Pool, fetch_rows
-from store.maintenance.quota_keeper import KEYS_AT_ONCE, REST_SECONDS, QuotaKeeper
+from store.maintenance.quota_keeper import KEYS_AT_ONCE, LOCK_KEY, REST_SECONDS, QuotaKeeper
 from store.metrics import StoreMetrics
 
 INSERT_KEY = """
@@ -32,6 +33,30 @@ async def _totals(events: Redis) -> tuple[dict[bytes, bytes], dict[bytes, bytes]
     return await events.hgetall(KEY_ACCEPTED_HASH), await events.hgetall(KEY_FINISHED_HASH)
 
 
+class AcceptingAfter:
+    """A gateway that accepts one fetch right after the store has said this to Redis."""
+
+    def __init__(self, events: Redis, command: str) -> None:
+        self.has_accepted = False
+        self._events = events
+        self._command = command
+
+    def redis(self) -> Redis:
+        """The store's connection."""
+        accepting = self
+
+        class Connection(Redis):
+            async def execute_command(self, *args: Any, **options: Any) -> Any:
+                reply = await super().execute_command(*args, **options)
+                if args[0] == accepting._command:
+                    accepting.has_accepted = True
+                    await accepting._events.hset(INGESTING_HASH, "a fetch", "1-1")
+                    await accepting._events.hincrby(KEY_ACCEPTED_HASH, _id(1), 1)
+                return reply
+
+        return Connection(connection_pool=self._events.connection_pool)
+
+
 def _keeper(pool: Pool, events: Redis, metrics: StoreMetrics | None = None) -> QuotaKeeper:
     return QuotaKeeper(pool=pool, redis=events, metrics=metrics or StoreMetrics())
 
@@ -54,10 +79,46 @@ async def test_what_gateways_accepted_since_is_never_taken_back(pool: Pool, even
     await fetch_rows(pool, INSERT_KEY, 1, 1, 10)
     await _count(pool, 1, "accepted", 4)
     await events.hset(KEY_ACCEPTED_HASH, _id(1), 6)
+    await events.hset(INGESTING_HASH, "a fetch", "1-1")
     metrics = StoreMetrics()
     await _keeper(pool, events, metrics).run_once()
     assert await events.hget(KEY_ACCEPTED_HASH, _id(1)) == b"6"
     assert metrics.registry.get_sample_value("fetchwork_key_totals_raised_total") == 0
+
+
+async def test_what_was_counted_twice_is_taken_back_once_nothing_is_on_its_way(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 2, 10)
+    await _count(pool, 1, "accepted", 4)
+    await _count(pool, 2, "accepted", 5)
+    await events.hset(KEY_ACCEPTED_HASH, mapping={_id(1): 6, _id(2): 5})
+    metrics = StoreMetrics()
+    await _keeper(pool, events, metrics).run_once()
+    assert await events.hgetall(KEY_ACCEPTED_HASH) == {_id(1).encode(): b"4", _id(2).encode(): b"5"}
+    assert metrics.registry.get_sample_value("fetchwork_key_totals_lowered_total") == 1
+
+
+async def test_what_is_accepted_while_the_ledger_is_read_is_not_taken_back(pool: Pool, events: Redis) -> None:
+    """Each moment of a pass: a gateway accepts between the two looks at Redis, and between the second one and the write."""
+    await fetch_rows(pool, INSERT_KEY, 1, 1, 10)
+    await _count(pool, 1, "accepted", 4)
+
+    for moment in ("HMGET", "HLEN"):
+        await events.delete(INGESTING_HASH)
+        await events.hset(KEY_ACCEPTED_HASH, _id(1), 6)
+        accepting = AcceptingAfter(events, moment)
+        await _keeper(pool, accepting.redis()).run_once()
+        assert accepting.has_accepted and await events.hget(KEY_ACCEPTED_HASH, _id(1)) == b"7", moment
+
+
+async def test_two_stores_do_not_lower_at_once(pool: Pool, events: Redis) -> None:
+    await fetch_rows(pool, INSERT_KEY, 1, 1, 10)
+    await _count(pool, 1, "accepted", 4)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+        assert await _keeper(pool, events).run_once() == REST_SECONDS
+        assert await _totals(events) == ({}, {})
+    await _keeper(pool, events).run_once()
+    assert await _totals(events) == ({_id(1).encode(): b"4"}, {_id(1).encode(): b"0"})
 
 
 async def test_a_wiped_redis_has_the_totals_back_after_one_round(pool: Pool, events: Redis) -> None:
@@ -112,5 +173,6 @@ async def test_the_rights_of_the_stores_user_suffice(
     await fetch_rows(pool, INSERT_KEY, 1, 1, 10)
     await _count(pool, 1, "accepted", 4)
     await events.script_flush()
+    await events.hset(KEY_ACCEPTED_HASH, _id(1), 6)
     await _keeper(pool, await events_as("store")).run_once()
     assert await _totals(events) == ({_id(1).encode(): b"4"}, {_id(1).encode(): b"0"})

@@ -49,11 +49,12 @@ async def submit_batch(request: Request, means: UseMeans, principal: UsePrincipa
     """
     body = BatchBody(request, limits=means.batches.body)
     try:
-        claim = await BatchClaim.begin(keyed, means)
-        if isinstance(claim, Replay):
-            return await replay(claim, body)
-        intake = BatchIntake(claim, principal=principal, means=means, limits=means.batches.intake)
-        await _take_in(intake, claim, body)
+        with means.batch_uploads.place(request, principal):
+            claim = await BatchClaim.begin(keyed, means)
+            if isinstance(claim, Replay):
+                return await replay(claim, body)
+            intake = BatchIntake(claim, principal=principal, means=means, limits=means.batches.intake)
+            await _take_in(intake, claim, body)
     except (Problem, GatewayError):
         await body.discard()
         raise
@@ -79,11 +80,12 @@ async def get_batch(batch_id: BatchId, means: UseMeans, principal: UsePrincipal)
 async def _take_in(intake: BatchIntake, claim: BatchClaim, body: BatchBody) -> None:
     """Take every line, or note that the submission ended early and say why and what was accepted until then."""
     try:
-        await _take_lines(intake, body.lines())
+        async with claim.held():
+            await _take_lines(intake, body.lines())
     except (Problem, GatewayError, ClientDisconnect) as error:
         with suppress(GatewayError):
             await intake.break_off()
-        await claim.let_go(has_accepted=bool(intake.accepted))
+        await claim.let_go(has_accepted=intake.may_have_accepted)
         if not intake.accepted or isinstance(error, ClientDisconnect):
             raise
         done = f"{intake.accepted} lines had been accepted and are fetched; they are batch {claim.reserved.id}."

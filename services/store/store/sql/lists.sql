@@ -79,7 +79,7 @@ FROM fetches
 JOIN fetch_queue AS queue ON queue.id = fetches.id
 WHERE fetches.tenant = $1::text
   AND fetches.id < coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-  AND fetches.status = 'queued'
+  AND fetches.finished_at IS NULL
   AND NOT (queue.state = 'running' AND queue.run_at > coalesce($4::timestamptz, now()))
 ORDER BY fetches.id DESC
 LIMIT $3::bigint;

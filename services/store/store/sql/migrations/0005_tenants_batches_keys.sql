@@ -10,7 +10,7 @@ ALTER TABLE fetches
 CREATE INDEX fetches_of_tenant ON fetches (tenant, id);
 CREATE INDEX fetches_of_host ON fetches (tenant, host, id);
 CREATE INDEX fetches_of_batch ON fetches (batch_id, id) WHERE batch_id IS NOT NULL;
-CREATE INDEX fetches_pending ON fetches (tenant, id) WHERE status = 'queued';
+CREATE INDEX fetches_pending ON fetches (tenant, id) WHERE finished_at IS NULL;
 CREATE INDEX fetches_without_response ON fetches (tenant, status, id) WHERE status IN ('failed', 'cancelled', 'expired');
 
 CREATE TABLE fetch_labels (
