@@ -5,7 +5,7 @@
 SELECT relname::text AS name, n_live_tup AS rows
 FROM pg_stat_user_tables
 WHERE schemaname = current_schema
-  AND relname IN ('audit_log', 'attempts');
+  AND relname IN ('audit_log', 'operator_log', 'attempts', 'batches');
 
 -- name: audit_insert
 -- Note refused targets, with the addresses that are shown to nobody (comma-separated here).
