@@ -24,7 +24,7 @@ ACQUIRE_TIMEOUT_SECONDS = 2.0
 TRANSACTION_TRIES = 3
 RETRY_REST_SECONDS = 0.1
 PLANS_SECONDS = 2.0
-"""How long a session keeps its plans. Planning all hot statements anew takes some 10 ms."""
+"""How long a session keeps its plans. Planning one of the hot statements anew takes some 0.5 ms."""
 
 SERVER_SETTINGS = {
     "application_name": "fetchwork-store",
