@@ -89,6 +89,9 @@ def test_our_own_servers_are_no_targets(running: Compose) -> None:
         ["DEL", "fetchwork:v1:stream:fetch.accepted"],
         ["XTRIM", "fetchwork:v1:stream:fetch.accepted", "MAXLEN", "0"],
         ["XADD", "fetchwork:v1:stream:fetch.attempted", "*", "event", "forged"],
+        ["XADD", "fetchwork:v1:stream:feed", "*", "event", "forged"],
+        ["HSET", "fetchwork:v1:key-finished", "key", "1000"],
+        ["SET", "fetchwork:v1:key-accepted", "0"],
     ],
     ids=lambda command: " ".join(command[:2]),
 )
@@ -96,8 +99,12 @@ def test_the_gateway_can_only_promise(running: Compose, command: list[str]) -> N
     assert running.python("gateway", TRY_EVENTS.format(command=command)) == NO_PERMISSION
 
 
-def test_the_fetcher_cannot_read_what_is_promised(running: Compose) -> None:
-    command = ["XRANGE", "fetchwork:v1:stream:fetch.accepted", "-", "+"]
+@pytest.mark.parametrize(
+    "command",
+    [["XRANGE", "fetchwork:v1:stream:fetch.accepted", "-", "+"], ["GET", "fetchwork:v1:ticket:any"]],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_the_fetcher_cannot_read_what_others_keep(running: Compose, command: list[str]) -> None:
     assert running.python("fetcher", TRY_EVENTS.format(command=command)) == NO_PERMISSION
 
 
@@ -109,6 +116,13 @@ def test_only_the_store_reaches_the_database(running: Compose, service: str, hos
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE intruder (id int)", "DROP TABLE fetches", "TRUNCATE fetches"])
 def test_the_store_cannot_change_the_schema(running: Compose, statement: str) -> None:
+    assert running.python("store", TRY_DATABASE.format(statement=statement)) == "InsufficientPrivilegeError"
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM api_keys", "UPDATE operator_log SET actor = 'nobody'", "DELETE FROM audit_log"]
+)
+def test_the_store_cannot_forget_keys_or_history(running: Compose, statement: str) -> None:
     assert running.python("store", TRY_DATABASE.format(statement=statement)) == "InsufficientPrivilegeError"
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from store.database import Connection, Pool
+from store.database import Connection, Pool, open_pool
 from store.queries import query
 
 ROWS = 40_000
@@ -206,3 +206,20 @@ async def test_fetches_are_found_by_id_also_when_statistics_know_of_none_that_is
         plans = {name: await plan_of(connection, name) for name in HOT}
     assert [name for name, plan in plans.items() if "fetches_pending" in plan] == ["fetches_page_queued"]
     assert re.search(r"fetches_pkey on fetches .*\n *Index Cond", plans["fetches_finish"]), plans["fetches_finish"]
+
+
+async def test_a_plan_that_was_made_for_an_empty_queue_is_not_kept_when_it_fills(pool: Pool, database_url: str) -> None:
+    """Nothing looks at the tables in between: vacuum has said that they are empty, and autovacuum is off."""
+    await pool.execute("VACUUM (ANALYZE) fetches, fetch_queue, hosts")
+    await pool.execute("ALTER TABLE fetch_queue SET (autovacuum_enabled = false)")
+    explain = f"EXPLAIN EXECUTE claim ({', '.join(['NULL'] * 9)})"
+    plans = []
+    async with open_pool(database_url, size=1, plans_seconds=0) as sessions:
+        await sessions.execute(f"PREPARE claim AS {query('queue_claim')}")
+        async with sessions.acquire() as connection:
+            plans.append(await connection.fetch(explain))
+            await connection.execute(FILL, timeout=FILL_TIMEOUT_SECONDS)
+            plans.append(await connection.fetch(explain))
+        plans.append(await sessions.fetch(explain))
+    by_key = re.compile(r"fetch_queue_pkey on fetch_queue queue.*\n *Index Cond")
+    assert [bool(by_key.search("\n".join(row[0] for row in plan))) for plan in plans] == [False, False, True]
