@@ -37,7 +37,7 @@ async def _pieces(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _break_off(client: httpx2.AsyncClient, events: Redis, body: bytes, *, headers: dict[str, str]) -> None:
-    """Send so much of a batch, hang up once some of it is promised, and wait until the gateway has noted that."""
+    """Send so much of a batch, hang up once some is promised, and wait until the gateway has noted that and let the key go."""
 
     async def broken() -> AsyncIterator[bytes]:
         yield body
@@ -51,6 +51,9 @@ async def _break_off(client: httpx2.AsyncClient, events: Redis, body: bytes, *, 
     async with asyncio.timeout(WAIT_SECONDS):
         while not (await _promised(events))[1]:
             await asyncio.sleep(0.01)
+        async for record in events.scan_iter("fetchwork:v1:idempotency:*"):
+            while await events.hexists(record, "until"):
+                await asyncio.sleep(0.01)
 
 
 async def test_good_lines_are_promised_and_each_bad_one_is_named(client: httpx2.AsyncClient, events: Redis) -> None:
