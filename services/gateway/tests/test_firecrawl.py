@@ -279,3 +279,13 @@ async def test_a_note_that_a_caller_made_up_is_no_note(client: httpx2.AsyncClien
         gateway.store.keep(url="http://a.test/", batch_id=batch_id, attrs=note, **page())
     read = (await client.get(f"/v2/batch/scrape/{batch_id}")).json()
     assert read["total"] == 3 and [document["rawHtml"] for document in read["data"]] == [PAGE] * 3
+
+
+async def test_headers_that_go_with_many_pages_are_bounded(client: httpx2.AsyncClient, events: Redis) -> None:
+    """A small request would be a large event."""
+    headers = {f"X-{number}": "x" * 900 for number in range(30)}
+    pages = {"urls": [f"a.test/{number}" for number in range(100)], "formats": ["rawHtml"], "headers": headers}
+    answer = await client.post("/v2/batch/scrape", json=pages)
+    assert (answer.status_code, answer.json()["success"]) == (400, False)
+    assert "100 pages" in answer.text and not await events.exists(ACCEPTED_STREAM)
+    assert (await client.post("/v2/batch/scrape", json=pages | {"urls": pages["urls"][:10]})).status_code == 200

@@ -37,6 +37,8 @@ LOOK_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.25
 """The same after it was woken, when the fetch is not there yet."""
 CANCELLED_TOGETHER = 10
+REPEATED_LIMIT_BYTES = 1024 * 1024
+"""Headers of all pages of a batch, which is one event, so that it is accepted whole or not at all."""
 
 
 async def _refuse_idempotency(x_idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
@@ -98,6 +100,10 @@ async def scrape_batch(
     urls = [url for url in submission.urls if is_valid(url)]
     if not urls:
         raise Problem.of_members([("urls", "None of these can be fetched.")])
+    repeated_bytes = len(urls) * len(json.dumps(submission.headers))
+    if repeated_bytes > REPEATED_LIMIT_BYTES:
+        detail = f"They go with each page: with {len(urls)} pages they come to {repeated_bytes} bytes of {REPEATED_LIMIT_BYTES}."
+        raise Problem.of_members([("headers", detail)])
     fetches = [
         accepted_fetch(url, submission, id=reserved.nth(number), principal=principal, now=reserved.at, batch_id=reserved.id)
         for number, url in enumerate(urls, start=1)
