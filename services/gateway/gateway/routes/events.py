@@ -9,7 +9,8 @@ from uuid import UUID
 from common.contracts.fetches import Label
 from common.contracts.keys import Scope
 from common.streams.feed import StreamId
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
+from fastapi.security import APIKeyQuery
 from fastapi.sse import EventSourceResponse
 
 from gateway.answers import answer
@@ -28,6 +29,10 @@ LIMIT_MAX = 1000
 WAIT_MAX_SECONDS = 30
 LOOK_SECONDS = 2.0
 """How long a page is looked for among entries that are not for the caller before the answer says how far that came."""
+TICKET = APIKeyQuery(
+    name=PARAMETER, scheme_name="ticket", auto_error=False, description="What opens the feed to a browser, instead of a key."
+)
+"""For the OpenAPI document: who comes with a ticket has been let in before."""
 STREAM = EventSourceResponse.media_type
 STREAM_CONTENT = {STREAM: {"itemSchema": STREAM_ITEM, "example": STREAM_EXAMPLE}}
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
@@ -47,7 +52,7 @@ async def take_place(request: Request, means: UseMeans, principal: UsePrincipal)
     response_model=EventPageDocument,
     responses=response(200, "One page, or a stream that goes on until either side ends it.", content=STREAM_CONTENT)
     | problem_responses(ProblemType.CURSOR_MISMATCH, ProblemType.FEED_UNAVAILABLE),
-    dependencies=[requires(Scope.FETCH_READ), Depends(take_place)],
+    dependencies=[requires(Scope.FETCH_READ), Depends(take_place), Security(TICKET)],
 )
 async def list_events(
     request: Request,
@@ -61,7 +66,6 @@ async def list_events(
     label: Annotated[Label | None, Query(description="Only of fetches with this label.")] = None,
     batch_id: Annotated[UUID | None, Query(description="Only of fetches of this batch.")] = None,
     last_event_id: Annotated[str | None, Header(description="The cursor of a stream that was cut off.")] = None,
-    ticket: Annotated[str | None, Query(description="What opens the feed to a browser, instead of a key.")] = None,
 ) -> Response:
     """What happened to the caller's fetches: a stream (server-sent events) with `Accept: text/event-stream`, else one page.
 
