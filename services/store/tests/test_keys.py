@@ -18,6 +18,7 @@ from store.keys.operate import LOCK, LOCK_KEY, changed, rotated
 from store.migrate import migrate
 
 PATH = "/internal/v1/keys"
+FOLLOW_SECONDS = 10
 A, B, C = "A" * 12, "B" * 12, "C" * 12
 RECORD = KeyRecord(
     id=A,
@@ -185,13 +186,14 @@ async def test_many_changes_at_once_are_all_seen_by_who_follows(caller: Caller) 
     ids = [f"{number:012d}" for number in range(20)]
     seen, revision = set[str](), 0
     writing = asyncio.gather(*(_put(caller, key_id) for key_id in ids))
-    while not writing.done() or len(seen) < len(ids):
-        page = await _changes(caller, revision, limit=3)
-        assert [key.revision for key in page.keys] == list(range(revision + 1, revision + 1 + len(page.keys)))
-        seen |= {key.id for key in page.keys}
-        revision += len(page.keys)
-        assert writing.done() is False or page.keys or len(seen) == len(ids)
-    assert seen == set(ids)
+    async with asyncio.timeout(FOLLOW_SECONDS):
+        while len(seen) < len(ids):
+            page = await _changes(caller, revision, limit=3)
+            assert [key.revision for key in page.keys] == list(range(revision + 1, revision + 1 + len(page.keys)))
+            seen |= {key.id for key in page.keys}
+            revision += len(page.keys)
+    await writing
+    assert seen == set(ids) and (await _changes(caller, revision, limit=3)).keys == []
 
 
 async def test_keys_are_listed_by_tenant_in_pages(caller: Caller) -> None:
