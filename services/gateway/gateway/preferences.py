@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
 NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 PART = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
@@ -36,13 +36,13 @@ def read_preferences(fields: Iterable[str]) -> Preferences:
 
 
 async def get_preferences(
+    request: Request,
     prefer: Annotated[
-        list[str] | None,
-        Header(description="`wait=N`: seconds to wait for the fetch to finish; `respond-async`: rather not (RFC 7240)."),
+        str | None, Header(description="`wait=N`: seconds to wait for the fetch to end; `respond-async`: rather not (RFC 7240).")
     ] = None,
 ) -> Preferences:
-    """What the request would like, for routes."""
-    return read_preferences(prefer or ())
+    """What the request would like, for routes: of all its `Prefer` fields, where `prefer` is only one."""
+    return read_preferences(request.headers.getlist("prefer") if prefer is not None else ())
 
 
 UsePreferences = Annotated[Preferences, Depends(get_preferences)]

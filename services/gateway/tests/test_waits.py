@@ -137,3 +137,10 @@ async def test_reading_waits_too_and_says_that_it_may(client: httpx2.AsyncClient
     assert (await client.get(f"/v1/fetches/{fetch_id}")).headers["vary"] == "Prefer"
     unknown = await client.get(f"/v1/fetches/{new_fetch_id()}", headers={"Prefer": "wait=9"})
     assert unknown.status_code == 404
+
+
+async def test_preferences_in_several_fields_are_all_heard(client: httpx2.AsyncClient, events: Redis) -> None:
+    await begin(events, client)
+    headers = [("Prefer", "foo"), ("Prefer", "respond-async"), ("Prefer", "wait=1")]
+    answer = await client.post("/v1/fetches", json={"url": URL}, headers=headers)
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "respond-async, wait=1")
