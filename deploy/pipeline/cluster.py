@@ -110,7 +110,7 @@ class Cluster:
             conditions = self._run("get", "job", workload.name, *_HERE, "--output", TRUE_CONDITIONS).split()
             if "Complete" in conditions or "Failed" in conditions:
                 return "Complete" in conditions
-            time.sleep(self.migration_poll_seconds)
+            time.sleep(self.migration_poll_seconds)  # between two looks; nothing tells us
         return False
 
     def _put(self, workload: Workload, image: Image, *, manifest: str) -> None:

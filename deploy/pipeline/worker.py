@@ -75,7 +75,7 @@ def stop() -> int:
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     is_running = _signal(pid, signal.SIGTERM)
     while is_running and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # between two looks; nothing tells us
         is_running = _signal(pid, 0)
     if is_running:
         _signal(pid, signal.SIGKILL)
@@ -99,7 +99,7 @@ def _becomes_ready(process: subprocess.Popen[bytes], port: int) -> bool:
     while time.monotonic() < deadline and process.poll() is None:
         if _is_ready(port):
             return True
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # between two looks; nothing tells us
     return False
 
 

@@ -26,7 +26,7 @@ def follow(paths: list[Path], *, interrupted: Callable[[], bool] = never) -> Ite
         for path, reader in readers.items():
             for line in reader.new_lines():
                 yield path, line
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # between two looks; nothing tells us
 
 
 class _Reader:

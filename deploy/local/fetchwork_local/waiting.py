@@ -30,5 +30,5 @@ def wait_until(
             raise Interrupted("stopped while waiting")
         if time.monotonic() >= deadline:
             raise TimeoutError(f"not within {timeout_seconds:.0f} s")
-        time.sleep(interval_seconds)
+        time.sleep(interval_seconds)  # between two looks; nothing tells us
     return found

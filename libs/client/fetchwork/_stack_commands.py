@@ -153,7 +153,7 @@ def _serve(stack: "Stack", signals: CountedSignals) -> None:
                 give_up(f"supervisord ended with code {code}; see `fetchwork logs supervisord`.", ExitCode.UNEXPECTED)
             say("Stopped by another command.")
             return
-        time.sleep(GLANCE_SECONDS)
+        time.sleep(GLANCE_SECONDS)  # between two looks; nothing tells us
     say("Stopping; services finish what they are doing. Ctrl-C again to kill them: their work is taken up at the next start.")
     stack.stop(hurry=lambda: signals.count > 1)
     say("Stopped.")

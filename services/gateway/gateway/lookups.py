@@ -1,6 +1,7 @@
 """Find what was promised wherever it is: in the ledger, or on its way into it (P6)."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -23,10 +24,8 @@ async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> Fetc
         fetch = await means.publisher.find(fetch_id, tenant=principal.tenant)
         return queued_view(fetch) if fetch is not None else None
 
-    view = await _look_up(lambda: means.store.read_fetch(fetch_id, tenant=principal.tenant), promised)
-    if view is None:
-        raise Problem(ProblemType.NOT_FOUND, "No fetch has this id.")
-    return view
+    read = partial(means.store.read_fetch, fetch_id, tenant=principal.tenant)
+    return await _look_up(read, promised, absent="No fetch has this id.")
 
 
 async def find_batch(batch_id: UUID, means: Means, principal: Principal) -> BatchView:
@@ -36,10 +35,8 @@ async def find_batch(batch_id: UUID, means: Means, principal: Principal) -> Batc
         batch = await means.publisher.find_batch(batch_id, tenant=principal.tenant)
         return _queued(batch) if batch is not None else None
 
-    view = await _look_up(lambda: means.store.read_batch(batch_id, tenant=principal.tenant), promised)
-    if view is None:
-        raise Problem(ProblemType.NOT_FOUND, "No batch has this id.")
-    return view
+    read = partial(means.store.read_batch, batch_id, tenant=principal.tenant)
+    return await _look_up(read, promised, absent="No batch has this id.")
 
 
 def queued_view(fetch: AcceptedFetch) -> FetchView:
@@ -60,8 +57,10 @@ def queued_view(fetch: AcceptedFetch) -> FetchView:
     )
 
 
-async def _look_up(read: Callable[[], Awaitable[View | None]], promised: Callable[[], Awaitable[View | None]]) -> View | None:
-    """What the ledger has, or what was promised and has not reached it yet; None when there is neither.
+async def _look_up(
+    read: Callable[[], Awaitable[View | None]], promised: Callable[[], Awaitable[View | None]], *, absent: str
+) -> View:
+    """What the ledger has, or what was promised and has not reached it yet; where there is neither, the problem `absent`.
 
     A promise leaves Redis only after it is in the ledger, so one that is in neither at first is in the ledger by now. Raises
     StoreUnavailable when the store is away and nothing was promised, and EventsUnavailable.
@@ -73,7 +72,10 @@ async def _look_up(read: Callable[[], Awaitable[View | None]], promised: Callabl
         if found is None:
             raise
         return found
-    return view or await promised() or await read()
+    view = view or await promised() or await read()
+    if view is None:
+        raise Problem(ProblemType.NOT_FOUND, absent)
+    return view
 
 
 def _queued(batch: AcceptedBatch) -> BatchView:

@@ -1,7 +1,6 @@
 """A real browser's EventSource reads the feed with a ticket, and comes back by itself where it was cut off."""
 
 import asyncio
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,11 +12,11 @@ import aiohttp
 import httpx2
 import pytest
 from aiohttp import web
+from browser import CHROMIUM
 from common.streams.names import FEED_STREAM
 from feed_words import begin, tell_many, wait_until
 from redis.asyncio import Redis
 
-CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
@@ -106,6 +105,7 @@ async def _browsing(url: str, folder: Path) -> AsyncIterator[None]:
         await asyncio.wait_for(browser.wait(), 15)
 
 
+# Nothing else is an EventSource of a browser; CI installs one where it can.
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 async def test_a_browser_reads_the_feed_and_comes_back(
     client: httpx2.AsyncClient, gateway: Any, events: Redis, tmp_path: Path
