@@ -26,14 +26,20 @@ async def test_who_waits_is_answered_with_the_finished_fetch(driver: Driver, ori
 async def test_a_follower_hears_of_each_finish_once_while_processes_are_killed(
     driver: Driver, origin: Origin, system: System
 ) -> None:
-    """What the relay sent twice, because it was killed in between, has one id."""
+    """What the relay sent twice, because it was killed in between, has one id. A submission that a kill left unanswered
+    was submitted again, so more may finish than were answered with 202; of those that were, none is missing.
+    """
     await system.wait_until_ready()
     cursor = (await driver.client.get("/v1/events")).json()["next_cursor"]
     paths = asyncio.create_task(driver.submit_all(f"{origin.url}/slow/0.2?feed-{number}" for number in range(FOLLOWED)))
     heard: dict[str, str] = {}
+
+    def all_heard() -> bool:
+        return paths.done() and {path.rpartition("/")[2] for path in paths.result()} <= set(heard.values())
+
     victims = list(VICTIMS)
     async with asyncio.timeout(SECONDS):
-        while len(heard) < FOLLOWED:
+        while not all_heard():
             try:
                 async with driver.client.sse("/v1/events", headers={"Last-Event-ID": cursor}) as source:
                     async for event in source:
@@ -46,9 +52,9 @@ async def test_a_follower_hears_of_each_finish_once_while_processes_are_killed(
                         if victims and len(heard) > FOLLOWED // (len(victims) + 1):
                             await system.kill(victims.pop())
                             break
-                        if len(heard) == FOLLOWED:
+                        if all_heard():
                             break
             except (httpx2.TransportError, httpx2.HTTPStatusError):
                 await asyncio.sleep(0.1)
     assert not victims, "each was killed in the middle of it"
-    assert Counter(heard.values()) == Counter(path.rpartition("/")[2] for path in await paths)
+    assert max(Counter(heard.values()).values()) == 1, "each finish has one id"
