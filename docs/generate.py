@@ -14,8 +14,8 @@ from common.contracts.envelope import Envelope
 from fetcher.settings import FetcherSettings
 from gateway.app import create_api
 from gateway.openapi.document import openapi_document
-from gateway.problem_documents import example_of
-from gateway.problem_types import REGISTRY, Kind, ProblemType, reference
+from gateway.problems.documents import example_of
+from gateway.problems.types import REGISTRY, Kind, ProblemType, reference
 from gateway.settings import GatewaySettings
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined

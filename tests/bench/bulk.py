@@ -14,7 +14,7 @@ from common.streams.names import INGESTING_HASH
 from fetchwork_local.stack import Stack
 from fetchwork_local.state import recall
 from fetchwork_local.valkey import redis_url
-from gateway.publish import Publisher
+from gateway.promises.publish import Publisher
 from redis.asyncio import Redis
 
 FETCHES_IN_AN_EVENT = 10

@@ -18,8 +18,8 @@ from common.urls import read_url
 from fetcher.egress.client import EgressClient
 from fetcher.egress.evidence import EvidenceLog
 from fetcher.errors import ExchangeFailed
-from gateway.plan_egress import EgressPlanner
-from gateway.plan_models import EgressPlan
+from gateway.plans.egress import EgressPlanner
+from gateway.plans.models import EgressPlan
 from pydantic import ValidationError
 
 CORPUS = Path(__file__).parent.parent.parent / "services/fetcher/tests/ssrf_corpus.json"

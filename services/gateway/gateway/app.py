@@ -8,16 +8,18 @@ from common.clock import utc_now
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from gateway.authentication import Authentication
-from gateway.body_limit import BodyLimit
+from gateway.access.authentication import Authentication
+from gateway.access.rate_limits import RateLimits
+from gateway.access.tickets import carries_ticket
 from gateway.dependencies import Means
 from gateway.firecrawl.refusals import FirecrawlRefusals
-from gateway.idempotency import Idempotency
-from gateway.observation import Observation
+from gateway.http.body_limit import BodyLimit
+from gateway.http.observation import Observation
+from gateway.http.server import Server
+from gateway.idempotency.middleware import Idempotency
 from gateway.openapi.about import TITLE
 from gateway.parts import open_means
-from gateway.problems import install_problems
-from gateway.rate_limits import RateLimits
+from gateway.problems.answers import install_problems
 from gateway.routes import (
     audit,
     batches,
@@ -36,9 +38,7 @@ from gateway.routes import (
     problems,
     retries,
 )
-from gateway.server import Server
 from gateway.settings import GatewaySettings
-from gateway.tickets import carries_ticket
 
 ROOMS = (
     fetches, fetch_lists, retries, plans, contents, batches, events, keys, calling_key, audit, hosts, dead_letters, firecrawl,

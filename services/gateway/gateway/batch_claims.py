@@ -13,13 +13,13 @@ from common.chassis.lifecycle import rest_unless
 from common.ids import new_fetch_id
 from fastapi import Response
 
-from gateway.batch_bodies import BatchBody
+from gateway.batches.bodies import BatchBody
 from gateway.dependencies import Means
 from gateway.errors import GatewayError
-from gateway.idempotency_key import KeyedRequest, Reserved
-from gateway.idempotency_records import Answer, Conflict, Fresh, Replay
+from gateway.idempotency.keys import KeyedRequest, Reserved
+from gateway.idempotency.records import Answer, Conflict, Fresh, Replay
 from gateway.metrics import KeyVerdict
-from gateway.problems import Problem
+from gateway.problems.answers import Problem
 
 RENEWALS_OF_LEASE = 3
 """How often a lease is renewed before it would end."""

@@ -7,13 +7,13 @@ from common.contracts.batches import BATCH_ERRORS_KEPT, AcceptedBatch, BatchErro
 from common.contracts.fetches import AcceptedFetch
 
 from gateway.batch_claims import BatchClaim
-from gateway.batch_limits import BatchLimits
-from gateway.batch_lines import read_submission, refuse_line
+from gateway.batches.limits import BatchLimits
+from gateway.batches.lines import read_submission, refuse_line
+from gateway.batches.splitting import Line
 from gateway.dependencies import Means
 from gateway.errors import EventsUnavailable, IngestBacklog, QuotaExceeded
-from gateway.lines import Line
 from gateway.principal import Principal
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 from gateway.promise import charge, promise
 
 CHUNK_LIMIT_BYTES = 1024 * 1024

@@ -9,8 +9,8 @@ import zstandard
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from gateway.byte_ranges import ByteRange, RangeNotSatisfiable, read_range
-from gateway.problems import ProblemType, problem_response
+from gateway.http.byte_ranges import ByteRange, RangeNotSatisfiable, read_range
+from gateway.problems.answers import ProblemType, problem_response
 from gateway.store_client import StoredContent
 
 INLINE_LIMIT_BYTES = 1024 * 1024

@@ -13,22 +13,22 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.params import Depends as Dependency
 from fastapi.security.base import SecurityBase
 
-from gateway.batch_limits import BatchSettings
-from gateway.event_stream import StreamPace
-from gateway.feed import Feed
-from gateway.idempotency_key import KeyedRequest, Reserved
-from gateway.idempotency_records import IdempotencyRecords
-from gateway.key_ring import KeyRing
-from gateway.key_use import KeyUseReporter
+from gateway.access.key_ring import KeyRing
+from gateway.access.key_use import KeyUseReporter
+from gateway.access.quotas import Quotas
+from gateway.access.tickets import Tickets
+from gateway.batches.limits import BatchSettings
+from gateway.feed.reader import Feed
+from gateway.feed.stream import StreamPace
+from gateway.http.waiting_room import WaitingRoom
+from gateway.idempotency.keys import KeyedRequest, Reserved
+from gateway.idempotency.records import IdempotencyRecords
 from gateway.metrics import GatewayMetrics
-from gateway.planner import Planner
+from gateway.plans.planner import Planner
 from gateway.principal import Principal
-from gateway.problems import Problem, ProblemType
-from gateway.publish import Publisher
-from gateway.quotas import Quotas
+from gateway.problems.answers import Problem, ProblemType
+from gateway.promises.publish import Publisher
 from gateway.store_client import StoreClient
-from gateway.tickets import Tickets
-from gateway.waiting_room import WaitingRoom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from common.contracts.views import FetchView, Waiting, WaitingReason
 from gateway.dependencies import Means
 from gateway.errors import StoreUnavailable
 from gateway.principal import Principal
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 
 View = TypeVar("View")
 

@@ -7,8 +7,8 @@ from string import Template
 
 from fastapi.responses import HTMLResponse
 
-from gateway.problem_documents import example_of
-from gateway.problem_types import REGISTRY, ProblemType, reference
+from gateway.problems.documents import example_of
+from gateway.problems.types import REGISTRY, ProblemType, reference
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

@@ -12,21 +12,21 @@ from common.robots.rules import product_token
 from common.streams.connection import connect_redis
 from redis.asyncio import Redis
 
+from gateway.access.key_ring import KeyRing
+from gateway.access.key_use import KeyUseReporter
+from gateway.access.quotas import Quotas
+from gateway.access.tickets import Tickets
 from gateway.dependencies import Means
-from gateway.event_stream import StreamPace
-from gateway.feed import Feed
-from gateway.idempotency_records import IdempotencyRecords
-from gateway.key_ring import KeyRing
-from gateway.key_use import KeyUseReporter
+from gateway.feed.reader import Feed
+from gateway.feed.stream import StreamPace
+from gateway.http.waiting_room import WaitingRoom
+from gateway.idempotency.records import IdempotencyRecords
 from gateway.metrics import Gate, GatewayMetrics
-from gateway.plan_egress import EgressPlanner
-from gateway.planner import Planner
-from gateway.publish import Publisher
-from gateway.quotas import Quotas
+from gateway.plans.egress import EgressPlanner
+from gateway.plans.planner import Planner
+from gateway.promises.publish import Publisher
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
-from gateway.tickets import Tickets
-from gateway.waiting_room import WaitingRoom
 
 FEED_CONNECTIONS = 16
 """To Redis: one for the reader, the rest for clients that lag."""

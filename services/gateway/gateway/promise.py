@@ -6,13 +6,13 @@ from common.chassis.telemetry import current_traceparent
 from common.contracts.batches import AcceptedBatch
 from common.contracts.fetches import AcceptedFetch
 
-from gateway.acceptance import Acceptance
 from gateway.dependencies import Means
 from gateway.errors import IngestBacklog, QuotaExceeded, RecordsFull
-from gateway.idempotency_key import KeyedRequest
+from gateway.idempotency.keys import KeyedRequest
 from gateway.metrics import Gate, KeyVerdict
 from gateway.principal import Principal
-from gateway.problems import Problem
+from gateway.problems.answers import Problem
+from gateway.promises.acceptance import Acceptance
 
 
 async def charge(count: int, means: Means, principal: Principal) -> None:

@@ -6,8 +6,9 @@ from common.egress.lookup import LOOKUP_THREADS, LOOKUP_TIMEOUT_SECONDS
 from common.egress.settings import TargetSettings
 from pydantic import Field, SecretStr
 
-from gateway.batch_limits import BatchLimits, BatchSettings, BodyLimits
-from gateway.record_limits import STANDARD, RecordLimits
+from gateway.batches.limits import BatchLimits, BatchSettings, BodyLimits
+from gateway.idempotency.limits import STANDARD, RecordLimits
+
 REVOCATION_SECONDS = 30
 """How long a revoked key may still be good on any gateway."""
 

@@ -15,10 +15,10 @@ from fastapi import Request
 
 from gateway.dependencies import Means
 from gateway.errors import StoreUnavailable
-from gateway.hangups import hangup
-from gateway.preferences import Preferences
+from gateway.http.hangups import hangup
+from gateway.http.preferences import Preferences
 from gateway.principal import Principal
-from gateway.problems import Problem
+from gateway.problems.answers import Problem
 
 LOOK_SECONDS = 5.0
 """How often a wait looks at the store without having been woken."""

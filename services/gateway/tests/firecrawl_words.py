@@ -5,7 +5,7 @@ from typing import Any
 
 from common.contracts.catalog import FETCH_ACCEPTED
 from common.contracts.envelope import Envelope
-from common.contracts.fetches import AcceptedFetch, ErrorType, FetchesAccepted, FetchError, FetchStatus
+from common.contracts.fetches import AcceptedFetch, ErrorType, FetchError, FetchesAccepted, FetchStatus
 from common.contracts.views import ResponseView
 from common.streams.names import ACCEPTED_STREAM, EVENT_FIELD, INGESTING_HASH
 from redis.asyncio import Redis

@@ -8,9 +8,10 @@ from typing import Any
 import httpx2
 from common.clock import Clock
 from common.contracts.keys import KeyRecord, Scope
-from gateway.api_keys import ApiKey, make_key, new_key_id, new_secret
-from gateway.key_ring import KeyRing
-from gateway.key_use import KeyUseReporter
+
+from gateway.access.api_keys import ApiKey, make_key, new_key_id, new_secret
+from gateway.access.key_ring import KeyRing
+from gateway.access.key_use import KeyUseReporter
 from gateway.metrics import GatewayMetrics
 from gateway.store_client import StoreClient
 

@@ -11,14 +11,15 @@ from common.chassis.operations_port import serve_operations
 from common.chassis.settings import load_settings
 from common.clock import utc_now
 from common.contracts.keys import KeyLimits
-from gateway.app import create_app
-from gateway.parts import open_means
-from gateway.authentication import Authentication
-from gateway.principal import Principal
-from gateway.settings import GatewaySettings
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.access.authentication import Authentication
+from gateway.app import create_app
+from gateway.parts import open_means
+from gateway.principal import Principal
+from gateway.settings import GatewaySettings
 
 
 class TrustingAuthentication:

@@ -12,11 +12,12 @@ from pathlib import Path
 import httpx2
 import limited_gateway
 from fetchwork_local.ports import free_port
-from gateway.quotas import PREFIX
 from gateway_words import KEY
 from little_store import TOKEN
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
+
+from gateway.access.quotas import PREFIX
 
 START_SECONDS = 20
 ITEM = re.compile(r'"([a-z]+)"((?:;[a-z]+=\d+)+)')

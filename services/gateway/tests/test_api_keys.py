@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from common.contracts.keys import KEY_FORM
-from gateway.api_keys import BASE62, SECRET_BYTES, make_key, new_key_id, new_secret, read_key
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gateway.access.api_keys import BASE62, SECRET_BYTES, make_key, new_key_id, new_secret, read_key
 
 IDS = st.text(BASE62, min_size=12, max_size=12)
 SECRETS = st.binary(min_size=SECRET_BYTES, max_size=SECRET_BYTES)

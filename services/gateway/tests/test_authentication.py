@@ -9,18 +9,19 @@ import pytest
 from common.clock import utc_now
 from common.contracts.keys import KeyLimits, Scope
 from common.streams.names import ACCEPTED_STREAM
-from gateway.api_keys import ApiKey
-from gateway.authentication import Authentication
-from gateway.key_verdicts import judge_key
-from gateway.metrics import GatewayMetrics, KeyRefusal
-from gateway.principal import Principal
-from gateway.settings import REVOCATION_SECONDS, GatewaySettings
-from gateway.store_client import StoreClient
-from gateway.tickets import Tickets
 from gateway_words import KEY, assert_problem, key_parts, key_record, new_key, until
 from little_store import TOKEN
 from redis.asyncio import Redis
 from starlette.responses import PlainTextResponse
+
+from gateway.access.api_keys import ApiKey
+from gateway.access.authentication import Authentication
+from gateway.access.key_verdicts import judge_key
+from gateway.access.tickets import Tickets
+from gateway.metrics import GatewayMetrics, KeyRefusal
+from gateway.principal import Principal
+from gateway.settings import REVOCATION_SECONDS, GatewaySettings
+from gateway.store_client import StoreClient
 
 NOW = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 ALL = frozenset(Scope)

@@ -9,9 +9,10 @@ import pytest
 import zstandard
 from common.contracts.fetches import FetchStatus
 from common.ids import new_fetch_id
-from gateway.byte_ranges import ByteRange, RangeNotSatisfiable, read_range
-from gateway.content import CHUNK_BYTES, decoded
 from gateway_words import assert_problem
+
+from gateway.content import CHUNK_BYTES, decoded
+from gateway.http.byte_ranges import ByteRange, RangeNotSatisfiable, read_range
 
 TEXT = b"0123456789"
 HTML = b"<!doctype html><script>alert(document.domain)</script>"

@@ -8,9 +8,10 @@ from common.clock import utc_now
 from common.contracts.fetches import AcceptedFetch, FetchRequest
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM
-from gateway.errors import EventsUnavailable
-from gateway.publish import Publisher
 from redis.asyncio import Redis
+
+from gateway.errors import EventsUnavailable
+from gateway.promises.publish import Publisher
 
 
 @pytest.fixture

@@ -15,18 +15,19 @@ from common.streams.feed import BEGINNING, FeedRecord, StreamId
 from common.streams.names import FEED_STREAM, INGESTING_HASH
 from feed_words import begin, finished, stream, take, tell, tell_many, wait_until
 from fetchwork_local.ports import free_port
-from gateway.app import create_app
-from gateway.parts import open_means
-from gateway.event_stream import EventStream, StreamPace
-from gateway.feed import Feed
-from gateway.feed_entries import PAGE_BYTES, FeedEntry, Selection, select
-from gateway.metrics import GatewayMetrics, StreamEnd
-from gateway.settings import GatewaySettings
 from gateway_lives import serving
 from gateway_words import KEY, assert_problem
 from little_store import TOKEN
 from redis.asyncio import Redis
 from starlette.types import Message
+
+from gateway.app import create_app
+from gateway.feed.entries import PAGE_BYTES, FeedEntry, Selection, select
+from gateway.feed.reader import Feed
+from gateway.feed.stream import EventStream, StreamPace
+from gateway.metrics import GatewayMetrics, StreamEnd
+from gateway.parts import open_means
+from gateway.settings import GatewaySettings
 
 
 async def test_streams_and_polls_are_bounded_for_a_key_and_in_all(

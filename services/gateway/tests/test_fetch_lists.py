@@ -7,8 +7,9 @@ import httpx2
 import pytest
 from common.contracts.fetches import FetchStatus
 from common.ids import new_fetch_id
-from gateway.cursors import write_cursor
 from gateway_words import assert_problem
+
+from gateway.http.cursors import write_cursor
 
 
 def _ids(answer: httpx2.Response) -> list[UUID]:

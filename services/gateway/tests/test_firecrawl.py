@@ -11,9 +11,10 @@ from common.contracts.views import ServedBy, ServedByKind
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
 from firecrawl_words import PAGE, Ended, Fetching, failed, page
+from redis.asyncio import Redis
+
 from gateway.firecrawl.batches import DATA_PAGE_CHARACTERS
 from gateway.firecrawl.documents import TEXT_LIMIT_BYTES
-from redis.asyncio import Redis
 
 RAW = {"url": "http://a.test/", "formats": ["rawHtml"]}
 

@@ -8,8 +8,9 @@ from common.contracts.fetches import ErrorType
 from firecrawl import Firecrawl
 from firecrawl.v2.utils.error_handler import BadRequestError, DNSResolutionError, UnauthorizedError, WebsiteNotSupportedError
 from firecrawl_words import PAGE, Fetching, failed, page
-from gateway.firecrawl.batches import DATA_PAGE_CHARACTERS
 from gateway_words import KEY
+
+from gateway.firecrawl.batches import DATA_PAGE_CHARACTERS
 
 
 @pytest.fixture

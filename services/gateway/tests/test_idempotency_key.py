@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 from common.ids import new_fetch_id
-from gateway.idempotency_key import Fingerprint, Reserved, read_key, record_name
-from gateway.idempotency_records import Answer
-from gateway.sealing import seal, unseal
+
+from gateway.idempotency.keys import Fingerprint, Reserved, read_key, record_name
+from gateway.idempotency.records import Answer
+from gateway.idempotency.sealing import seal, unseal
 
 SCOPE: dict[str, Any] = {"method": "POST", "path": "/v1/a b", "raw_path": b"/v1/a%20b", "query_string": b"x=1"}
 NOW = datetime(2031, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -11,14 +11,15 @@ from common.clock import utc_now
 from common.contracts.fetches import AcceptedFetch, FetchRequest
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH, KEY_ACCEPTED_HASH, KEY_FINISHED_HASH
-from gateway.errors import EventsUnavailable, Limit, QuotaExceeded, RecordsFull
-from gateway.idempotency_key import RECORD_PREFIX, KeyedRequest, Reserved, record_name
-from gateway.idempotency_records import Answer, Conflict, Fresh, IdempotencyRecords, Replay
-from gateway.metrics import GatewayMetrics, KeyVerdict
-from gateway.publish import Publisher
-from gateway.record_limits import STANDARD, RecordLimits
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
+
+from gateway.errors import EventsUnavailable, Limit, QuotaExceeded, RecordsFull
+from gateway.idempotency.keys import RECORD_PREFIX, KeyedRequest, Reserved, record_name
+from gateway.idempotency.limits import STANDARD, RecordLimits
+from gateway.idempotency.records import Answer, Conflict, Fresh, IdempotencyRecords, Replay
+from gateway.metrics import GatewayMetrics, KeyVerdict
+from gateway.promises.publish import Publisher
 
 ANSWER = Answer(status=202, headers=((b"location", b"/v1/batches/x"),), body=b"{}")
 REUSED, IN_FLIGHT = Conflict(verdict=KeyVerdict.REUSED), Conflict(verdict=KeyVerdict.IN_FLIGHT)

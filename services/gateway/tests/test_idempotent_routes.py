@@ -8,18 +8,19 @@ import httpx2
 import pytest
 from common.clock import utc_now
 from common.contracts.dead_letters import DeadLetterView
-from gateway.idempotency import Idempotency
-from gateway.idempotency_key import RECORD_PREFIX
-from gateway.idempotency_records import IdempotencyRecords
-from gateway.metrics import GatewayMetrics
-from gateway.principal import Principal
-from gateway.record_limits import STANDARD, RecordLimits
 from gateway_words import assert_problem
 from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from test_idempotent_submit import KEYED, assert_replay
+
+from gateway.idempotency.keys import RECORD_PREFIX
+from gateway.idempotency.limits import STANDARD, RecordLimits
+from gateway.idempotency.middleware import Idempotency
+from gateway.idempotency.records import IdempotencyRecords
+from gateway.metrics import GatewayMetrics
+from gateway.principal import Principal
 
 SECRET = "ftch_live_a-secret-that-is-shown-once"
 REDRIVE = "/v1/dead-letters/7/redrive"

@@ -13,13 +13,14 @@ from common.streams.connection import connect_redis
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
 from fetchwork_local.ports import free_port
 from fetchwork_local.servers import embedded_redis
-from gateway.app import create_app
-from gateway.parts import open_means
-from gateway.settings import GatewaySettings
 from gateway_process import serving
 from gateway_words import KEY, assert_problem
 from little_store import TOKEN, LittleStore
 from redis.asyncio import Redis
+
+from gateway.app import create_app
+from gateway.parts import open_means
+from gateway.settings import GatewaySettings
 
 URL = "http://example.test/page?q=1"
 KEYED = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": '"a-key-of-mine"'}

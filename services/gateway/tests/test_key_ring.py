@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 from common.contracts.keys import Scope
-from gateway.api_keys import ApiKey
+from gateway_words import key_parts, key_record, new_key, until
+from little_store import TOKEN, LittleStore
+
+from gateway.access.api_keys import ApiKey
+from gateway.access.key_ring import REST_SECONDS, KeyRing
+from gateway.access.key_use import REPORT_SECONDS, KeyUseReporter
+from gateway.access.key_verdicts import judge_key
 from gateway.errors import StoreUnavailable
-from gateway.key_ring import REST_SECONDS, KeyRing
-from gateway.key_use import REPORT_SECONDS, KeyUseReporter
-from gateway.key_verdicts import judge_key
 from gateway.metrics import GatewayMetrics
 from gateway.principal import Principal
 from gateway.store_client import StoreClient
-from gateway_words import key_parts, key_record, new_key, until
-from little_store import TOKEN, LittleStore
 
 NOW = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 

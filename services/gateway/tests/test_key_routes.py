@@ -7,8 +7,11 @@ from typing import Any
 import httpx2
 import pytest
 from common.clock import utc_now
-from gateway.api_keys import new_key_id, read_key
-from gateway.key_models import (
+from gateway_words import assert_problem
+from pydantic import BaseModel
+
+from gateway.access.api_keys import new_key_id, read_key
+from gateway.access.key_models import (
     CallingKeyDocument,
     KeyChangeSubmission,
     KeyDocument,
@@ -17,8 +20,6 @@ from gateway.key_models import (
     NewKeyDocument,
 )
 from gateway.operator_models import OperationDocument, RefusalDocument
-from gateway_words import assert_problem
-from pydantic import BaseModel
 
 UNKNOWN = "/v1/keys/ZZZZZZZZZZZZ"
 

@@ -5,15 +5,16 @@ from typing import Any
 import httpx2
 import pytest
 from common.streams.names import INGESTING_HASH
-from gateway.errors import Limit, QuotaExceeded
-from gateway.metrics import GatewayMetrics
-from gateway.observation import Observation
-from gateway.problems import gateway_error_response
-from gateway.settings import GatewaySettings
 from gateway_words import KEY, assert_problem
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from starlette.responses import PlainTextResponse
+
+from gateway.errors import Limit, QuotaExceeded
+from gateway.http.observation import Observation
+from gateway.metrics import GatewayMetrics
+from gateway.problems.answers import gateway_error_response
+from gateway.settings import GatewaySettings
 
 SCOPE = {"type": "http", "method": "GET", "path": "/x", "headers": []}
 ENOUGH = {"api_key": KEY, "events_url": "redis://unused", "store_token": "x" * 16, "store_url": "http://s", "metrics_port": 0}

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from gateway.lines import BYTE_ORDER_MARK, Line, read_lines
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gateway.batches.splitting import BYTE_ORDER_MARK, Line, read_lines
 
 LIMIT_BYTES = 10
 

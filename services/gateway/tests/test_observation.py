@@ -4,10 +4,11 @@ import asyncio
 import json
 from typing import Any
 
-from gateway.metrics import GatewayMetrics
-from gateway.observation import Observation
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.observation import Observation
+from gateway.metrics import GatewayMetrics
 
 SCOPE = {"type": "http", "method": "GET", "path": "/x", "headers": []}
 

@@ -14,16 +14,17 @@ import openapi_rules as rules
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from gateway.app import create_api
-from gateway.idempotency_key import read_key
-from gateway.openapi.document import openapi_document
-from gateway.openapi.responses import problem_responses, response
-from gateway.problem_types import ProblemType
 from openapi_rules import Document, Rule, resolved
 from openapi_schema_validator import OAS32Validator
 from openapi_spec_validator import validate
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+
+from gateway.app import create_api
+from gateway.idempotency.keys import read_key
+from gateway.openapi.document import openapi_document
+from gateway.openapi.responses import problem_responses, response
+from gateway.problems.types import ProblemType
 
 Break = Callable[[Document], Any]
 SUBMIT, LIST, SCRAPE = ("/v1/fetches", "post"), ("/v1/hosts", "get"), ("/v2/scrape", "post")

@@ -17,14 +17,15 @@ from common.egress.addresses import AddressVerdict
 from common.egress.lookup import NameLookup
 from common.egress.policies import TargetPolicy
 from common.urls import read_url
+from little_store import TOKEN, LittleStore
+
 from gateway.metrics import GatewayMetrics
-from gateway.plan_egress import EgressPlanner
-from gateway.plan_models import PLAN_EXAMPLES, EgressReason, PlanDocument, PlanItem
-from gateway.plan_robots import QUOTED_CHARACTERS
-from gateway.planner import BIG_CHARACTERS, Planner
+from gateway.plans.egress import EgressPlanner
+from gateway.plans.models import PLAN_EXAMPLES, EgressReason, PlanDocument, PlanItem
+from gateway.plans.planner import BIG_CHARACTERS, Planner
+from gateway.plans.robots import QUOTED_CHARACTERS
 from gateway.settings import GatewaySettings
 from gateway.store_client import StoreClient
-from little_store import TOKEN, LittleStore
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 ANSWERS = {

@@ -1,7 +1,8 @@
 """Preferences (RFC 7240): what is understood, and that the rest is ignored."""
 
 import pytest
-from gateway.preferences import Preferences, read_preferences
+
+from gateway.http.preferences import Preferences, read_preferences
 
 ASYNC = Preferences(respond_async=True)
 

@@ -14,15 +14,16 @@ from common.contracts.views import FetchView
 from common.ids import new_fetch_id
 from common.streams.names import INGESTING_HASH
 from fastapi import HTTPException
-from gateway.app import create_api
-from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, StoreUnavailable, QuotaExceeded
-from gateway.metrics import GatewayMetrics
-from gateway.observation import Observation
-from gateway.problem_documents import ProblemDocument, example_of
-from gateway.problem_types import REGISTRY, ProblemType
-from gateway.problems import GATEWAY_ERRORS
 from gateway_words import KEY, assert_problem
 from redis.asyncio import Redis
+
+from gateway.app import create_api
+from gateway.errors import EventsUnavailable, GatewayError, IngestBacklog, QuotaExceeded, StoreUnavailable
+from gateway.http.observation import Observation
+from gateway.metrics import GatewayMetrics
+from gateway.problems.answers import GATEWAY_ERRORS
+from gateway.problems.documents import ProblemDocument, example_of
+from gateway.problems.types import REGISTRY, ProblemType
 
 SECRET = "redis://planted:secret@events.internal:6379/0"
 INTERNALS = ("Traceback", "File \"", "Error", "redis", "127.0.0.1", "localhost", "internal/v1", "asyncpg", "aiohttp", KEY)

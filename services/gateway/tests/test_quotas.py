@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from common.contracts.keys import KeyLimits
-from gateway.errors import EventsUnavailable, Limit, QuotaExceeded
-from gateway.principal import Principal
-from gateway.quotas import PREFIX, WINDOW_SECONDS, Quotas, Window, noting_charges
 from quota_words import pass_time
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
+
+from gateway.access.quotas import PREFIX, WINDOW_SECONDS, Quotas, Window, noting_charges
+from gateway.errors import EventsUnavailable, Limit, QuotaExceeded
+from gateway.principal import Principal
 
 
 @pytest.fixture

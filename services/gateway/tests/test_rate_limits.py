@@ -9,10 +9,11 @@ import httpx2
 import pytest
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
 from fetchwork_local.ports import free_port
-from gateway.quotas import PREFIX
 from gateway_words import assert_problem
 from quota_words import LimitedGateway, items, limited_gateway_process, pass_time
 from redis.asyncio import Redis
+
+from gateway.access.quotas import PREFIX
 
 FETCH = {"url": "http://a.test/"}
 NOBODY = "00000000-0000-7000-8000-000000000000"

@@ -11,9 +11,10 @@ from common.contracts.envelope import Envelope
 from common.contracts.fetches import AcceptedFetch, FetchesAccepted, FetchRequest, FetchStatus
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM, EVENT_FIELD
-from gateway.routes.retries import without_past_times
 from gateway_words import assert_problem
 from redis.asyncio import Redis
+
+from gateway.routes.retries import without_past_times
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -12,10 +12,11 @@ from common.contracts.keys import KeyChange, KeyCreation, KeyOperation, KeyRotat
 from common.contracts.plans import PlanInquiry
 from common.contracts.views import FetchView
 from common.ids import new_fetch_id
-from gateway.errors import StoreUnavailable
-from gateway.store_client import DOCUMENT_LIMIT_BYTES, StoreClient
 from gateway_words import key_record, new_key
 from little_store import TOKEN, host_view
+
+from gateway.errors import StoreUnavailable
+from gateway.store_client import DOCUMENT_LIMIT_BYTES, StoreClient
 
 ID = new_fetch_id()
 OPERATION = HostOperation(actor="a", change=HostChange(state=HostState.PAUSED))

@@ -10,9 +10,10 @@ from common.contracts.catalog import FETCH_ACCEPTED
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchesAccepted
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH, KEY_ACCEPTED_HASH, KEY_FINISHED_HASH
-from gateway.scripts import load_script
 from gateway_words import KEY, assert_problem
 from redis.asyncio import Redis
+
+from gateway.scripts.load import load_script
 
 URL = "http://example.test/page?q=1"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

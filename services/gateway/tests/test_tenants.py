@@ -17,10 +17,6 @@ from common.contracts.keys import Scope
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM
 from fastapi import FastAPI
-from gateway.app import create_app
-from gateway.parts import open_means
-from gateway.principal import EVERY_SCOPE, Principal
-from gateway.settings import GatewaySettings
 from gateway_words import KEY
 from little_store import TOKEN, host_view
 from redis.asyncio import Redis
@@ -28,6 +24,11 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 from tenant_walk import OBJECTS, Kind, Operation, assert_only_operators, assert_strangers_see_nothing, operations
+
+from gateway.app import create_app
+from gateway.parts import open_means
+from gateway.principal import EVERY_SCOPE, Principal
+from gateway.settings import GatewaySettings
 
 START_SECONDS = 10
 PRINCIPALS = {

@@ -15,13 +15,14 @@ from common.streams.connection import connect_redis
 from common.streams.feed import append_to_feed
 from common.streams.names import ACCEPTED_STREAM, FEED_STREAM, INGESTING_HASH
 from feed_words import NOW, begin, catch_up, stream, take, tell_many, wait_until
-from gateway.principal import Principal
-from gateway.problems import Problem
-from gateway.tickets import Tickets
 from gateway_lives import GatewayProcess, serving
 from gateway_words import KEY, assert_problem, key_record, new_key
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
+
+from gateway.access.tickets import Tickets
+from gateway.principal import Principal
+from gateway.problems.answers import Problem
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ from common.contracts.catalog import FETCH_ACCEPTED
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchesAccepted
 from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
-from gateway.app import create_app
-from gateway.parts import open_means
-from gateway.settings import GatewaySettings
 from gateway_words import KEY, assert_problem
 from little_store import TOKEN
 from redis.asyncio import Redis
+
+from gateway.app import create_app
+from gateway.parts import open_means
+from gateway.settings import GatewaySettings
 
 NOW = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 URL = "http://example.test/"

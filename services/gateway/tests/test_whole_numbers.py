@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
+
+from gateway.access.key_models import KeySubmission
 from gateway.firecrawl.submissions import ScrapeSubmission
-from gateway.key_models import KeySubmission
 from gateway.models import FetchSubmission
 from gateway.operator_models import HostChangeSubmission
-from pydantic import BaseModel, ValidationError
 
 TAKEN: list[tuple[type[BaseModel], str]] = [
     (FetchSubmission, '{"url": "http://a.test/", "priority": %s}'),

@@ -9,9 +9,9 @@ from typing import Any
 from common.contracts.fetches import BODY_DEFAULT_BYTES, CharsetSource
 from common.contracts.views import FetchView, ResponseView, ServedByKind
 
-from gateway.byte_ranges import ByteRange
 from gateway.content import decoded
 from gateway.firecrawl.notes import Note
+from gateway.http.byte_ranges import ByteRange
 from gateway.store_client import StoredContent
 
 TEXT_LIMIT_BYTES = BODY_DEFAULT_BYTES

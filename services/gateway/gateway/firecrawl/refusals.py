@@ -11,7 +11,7 @@ from common.contracts.views import FetchView
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.openapi.firecrawl import PREFIX, STATUSES
-from gateway.problem_types import MEDIA_TYPE
+from gateway.problems.types import MEDIA_TYPE
 
 FAILURES: dict[ErrorType, tuple[int, str]] = {
     ErrorType.DNS: (200, "SCRAPE_DNS_RESOLUTION_ERROR"),

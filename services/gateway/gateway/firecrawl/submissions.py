@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from gateway.firecrawl.notes import NOTE, Format, Note
 from gateway.models import FetchSubmission
 from gateway.principal import Principal
-from gateway.problems import Problem
+from gateway.problems.answers import Problem
 from gateway.whole_numbers import read_whole
 
 URLS_LIMIT = 1000

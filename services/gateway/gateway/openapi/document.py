@@ -15,8 +15,8 @@ from gateway.openapi.firecrawl import PREFIX as FIRECRAWL_PREFIX
 from gateway.openapi.firecrawl import refusal_responses
 from gateway.openapi.headers import HEADERS, ResponseHeader, references
 from gateway.openapi.responses import problem_responses, problem_types_of
-from gateway.problem_documents import ProblemDocument, example_of
-from gateway.problem_types import REGISTRY, ProblemType
+from gateway.problems.documents import ProblemDocument, example_of
+from gateway.problems.types import REGISTRY, ProblemType
 
 Members = dict[str, Any]
 

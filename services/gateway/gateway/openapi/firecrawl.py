@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.openapi.headers import references
 from gateway.openapi.responses import Responses, headers_of
-from gateway.problem_types import REGISTRY, ProblemType
+from gateway.problems.types import REGISTRY, ProblemType
 
 PREFIX = "/v2/"
 STATUSES = {422: 400}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.openapi.headers import ResponseHeader, references
-from gateway.problem_types import MEDIA_TYPE, REGISTRY, ProblemType, reference
+from gateway.problems.types import MEDIA_TYPE, REGISTRY, ProblemType, reference
 
 Responses = dict[int | str, dict[str, Any]]
 """By status code, as the `responses` of a route take them."""

@@ -9,13 +9,13 @@ from typing import Annotated
 from common.contracts.keys import Scope
 from fastapi import APIRouter, Query, Response
 
-from gateway.answers import answer
-from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, requires
+from gateway.http.answers import answer
+from gateway.http.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
 from gateway.operator_models import AuditPageDocument, OperationDocument, RefusalDocument
-from gateway.problems import ProblemType
+from gateway.problems.answers import ProblemType
 
 PATH = "/v1/audit"
 NOT_STORED = {"Cache-Control": "no-store"}

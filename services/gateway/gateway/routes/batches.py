@@ -8,20 +8,20 @@ from common.contracts.keys import Scope
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from gateway.answers import answer
-from gateway.batch_bodies import BatchBody
 from gateway.batch_claims import BatchClaim, replay
 from gateway.batch_intake import BatchIntake
-from gateway.batch_models import SUBMISSION_CONTENT, BatchDocument, BatchLinks, BatchReceipt
+from gateway.batches.bodies import BatchBody
+from gateway.batches.models import SUBMISSION_CONTENT, BatchDocument, BatchLinks, BatchReceipt
+from gateway.batches.splitting import Line
 from gateway.dependencies import UseKeyedRequest, UseMeans, UsePrincipal, requires
 from gateway.errors import GatewayError
-from gateway.idempotency_records import Replay
-from gateway.lines import Line
+from gateway.http.answers import answer
+from gateway.http.parameters import BatchId
+from gateway.idempotency.records import Replay
 from gateway.lookups import find_batch
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
-from gateway.parameters import BatchId
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 
 PATH = "/v1/batches"
 

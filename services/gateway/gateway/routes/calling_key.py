@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Response
 
-from gateway.answers import answer
+from gateway.access.key_models import CallingKeyDocument
 from gateway.dependencies import UsePrincipal
-from gateway.key_models import CallingKeyDocument
+from gateway.http.answers import answer
 from gateway.openapi.responses import response
 
 router = APIRouter(prefix="/v1/key", tags=["keys"])

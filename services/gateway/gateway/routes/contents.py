@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Response
 
 from gateway.content import Conditions, content_response
 from gateway.dependencies import UseMeans, UsePrincipal, requires
+from gateway.http.parameters import FetchId
 from gateway.lookups import find_fetch
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
-from gateway.parameters import FetchId
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 from gateway.store_client import StoredContent
 
 PATH = "/{fetch_id}/content"

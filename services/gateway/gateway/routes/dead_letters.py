@@ -9,13 +9,13 @@ from typing import Annotated
 from common.contracts.keys import Scope
 from fastapi import APIRouter, Path, Query, Response
 
-from gateway.answers import answer
-from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, UsePrincipal, requires
+from gateway.http.answers import answer
+from gateway.http.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
 from gateway.operator_models import DeadLetterDocument, DeadLetterPageDocument
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 
 PATH = "/v1/dead-letters"
 LIST = "dead-letters"

@@ -13,16 +13,16 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, Securi
 from fastapi.security import APIKeyQuery
 from fastapi.sse import EventSourceResponse
 
-from gateway.answers import answer
+from gateway.access.tickets import FEED_PATH, PARAMETER
 from gateway.dependencies import Means, UseMeans, UsePrincipal, requires
-from gateway.event_models import STREAM_EXAMPLE, STREAM_ITEM, EventPageDocument, TicketDocument
-from gateway.event_stream import EventStream
-from gateway.feed_entries import Page, Selection
-from gateway.hangups import hangup
+from gateway.feed.entries import Page, Selection
+from gateway.feed.models import STREAM_EXAMPLE, STREAM_ITEM, EventPageDocument, TicketDocument
+from gateway.feed.stream import EventStream
+from gateway.http.answers import answer
+from gateway.http.hangups import hangup
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
-from gateway.problems import Problem, ProblemType
-from gateway.tickets import FEED_PATH, PARAMETER
+from gateway.problems.answers import Problem, ProblemType
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000

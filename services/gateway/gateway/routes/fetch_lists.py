@@ -9,14 +9,14 @@ from common.contracts.keys import Scope
 from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator
 
-from gateway.answers import answer
-from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_id_cursor, write_cursor
 from gateway.dependencies import UseMeans, UsePrincipal, requires
-from gateway.host_names import canonical_host
+from gateway.http.answers import answer
+from gateway.http.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_id_cursor, write_cursor
+from gateway.http.host_names import canonical_host
 from gateway.models import FetchPageDocument
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
-from gateway.problems import ProblemType
+from gateway.problems.answers import ProblemType
 
 PATH = "/v1/fetches"
 

@@ -12,19 +12,19 @@ from common.ids import new_fetch_id
 from common.urls import UrlRefusal, read_url
 from fastapi import APIRouter, Request, Response
 
-from gateway.acceptance import Acceptance
-from gateway.answers import answer
 from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, requires
 from gateway.errors import EventsUnavailable, StoreUnavailable
+from gateway.http.answers import answer
+from gateway.http.parameters import FetchId
+from gateway.http.preferences import UsePreferences
 from gateway.lookups import find_fetch, queued_view
 from gateway.models import FetchDocument, FetchSubmission, time_faults
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
-from gateway.parameters import FetchId
-from gateway.preferences import UsePreferences
 from gateway.principal import Principal
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 from gateway.promise import promise, recall
+from gateway.promises.acceptance import Acceptance
 from gateway.waits import Wait, waiting_for
 
 CANCEL_WAIT_SECONDS = 2.0

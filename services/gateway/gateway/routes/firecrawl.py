@@ -24,12 +24,12 @@ from gateway.firecrawl.batches import expires_at, fetches_of, read_documents, st
 from gateway.firecrawl.documents import NoText, document
 from gateway.firecrawl.refusals import NO_TEXT, failure, timed_out
 from gateway.firecrawl.submissions import BatchScrapeSubmission, ScrapeSubmission, accepted_fetch, is_valid
+from gateway.http.parameters import BatchId
 from gateway.lookups import find_batch, find_fetch
 from gateway.openapi.firecrawl import FirecrawlRefusal
 from gateway.openapi.responses import problem_responses, response
-from gateway.parameters import BatchId
 from gateway.principal import Principal
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 from gateway.promise import promise
 
 LOOK_SECONDS = 5.0

@@ -9,14 +9,14 @@ from common.contracts.hosts import HostOperation, HostState
 from common.contracts.keys import Scope
 from fastapi import APIRouter, Path, Query, Response
 
-from gateway.answers import answer
-from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
 from gateway.dependencies import UseMeans, UsePrincipal, requires
-from gateway.host_names import canonical_host
+from gateway.http.answers import answer
+from gateway.http.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
+from gateway.http.host_names import canonical_host
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
 from gateway.operator_models import HostChangeSubmission, HostDocument, HostPageDocument
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 
 PATH = "/v1/hosts"
 MERGE_PATCH = {"application/merge-patch+json": {"schema": {"$ref": "#/components/schemas/HostChangeSubmission"}}}

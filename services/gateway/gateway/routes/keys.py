@@ -10,11 +10,8 @@ from common.contracts.keys import KeyChange, KeyCreation, KeyOperation, KeyRecor
 from common.contracts.tenants import Tenant
 from fastapi import APIRouter, Body, Query, Response
 
-from gateway.answers import answer
-from gateway.api_keys import make_key, new_key_id, new_secret
-from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
-from gateway.dependencies import UseMeans, UsePrincipal, requires
-from gateway.key_models import (
+from gateway.access.api_keys import make_key, new_key_id, new_secret
+from gateway.access.key_models import (
     ROTATION_EXAMPLES,
     KeyChangeSubmission,
     KeyDocument,
@@ -23,10 +20,13 @@ from gateway.key_models import (
     KeySubmission,
     NewKeyDocument,
 )
+from gateway.dependencies import UseMeans, UsePrincipal, requires
+from gateway.http.answers import answer
+from gateway.http.cursors import LIMIT_DEFAULT, LIMIT_MAX, next_link, read_cursor, write_cursor
+from gateway.http.parameters import KeyId
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
-from gateway.parameters import KeyId
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 
 PATH = "/v1/keys"
 MERGE_PATCH = {"application/merge-patch+json": {"schema": {"$ref": "#/components/schemas/KeyChangeSubmission"}}}

@@ -3,11 +3,11 @@
 from common.contracts.keys import Scope
 from fastapi import APIRouter, Response
 
-from gateway.answers import answer
 from gateway.dependencies import UseMeans, requires
+from gateway.http.answers import answer
 from gateway.openapi.responses import response
-from gateway.plan_models import PlanDocument, PlanSubmission
-from gateway.problems import Problem
+from gateway.plans.models import PlanDocument, PlanSubmission
+from gateway.problems.answers import Problem
 
 router = APIRouter(tags=["plans"])
 

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from gateway.answers import answer
+from gateway.http.answers import answer
 from gateway.openapi.responses import problem_responses, response
 from gateway.pages import problem_page, problems_page
-from gateway.problem_documents import ProblemTypeDocument, ProblemTypesDocument
-from gateway.problem_types import ProblemType
-from gateway.problems import Problem
+from gateway.problems.answers import Problem
+from gateway.problems.documents import ProblemTypeDocument, ProblemTypesDocument
+from gateway.problems.types import ProblemType
 
 router = APIRouter(prefix="/problems", tags=["problems"])
 

@@ -6,14 +6,14 @@ from common.contracts.fetches import AcceptedFetch, FetchRequest
 from common.contracts.keys import Scope
 from fastapi import APIRouter, Response
 
-from gateway.answers import answer
 from gateway.dependencies import UseKeyedRequest, UseMeans, UsePrincipal, UseReserved, requires
+from gateway.http.answers import answer
+from gateway.http.parameters import FetchId
 from gateway.lookups import find_fetch, queued_view
 from gateway.models import FetchDocument
 from gateway.openapi.headers import ResponseHeader
 from gateway.openapi.responses import problem_responses, response
-from gateway.parameters import FetchId
-from gateway.problems import Problem, ProblemType
+from gateway.problems.answers import Problem, ProblemType
 from gateway.promise import promise
 
 router = APIRouter(prefix="/v1/fetches", tags=["fetches"])

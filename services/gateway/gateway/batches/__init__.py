@@ -1,0 +1,1 @@
+"""Batches on the wire: lines, limits, what is told of them."""

@@ -1,0 +1,1 @@
+"""HTTP itself: limits of bodies and waits, ranges, cursors, the server."""

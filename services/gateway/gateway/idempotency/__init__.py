@@ -1,0 +1,1 @@
+"""What an `Idempotency-Key` stands for, and what it was answered."""

@@ -1,0 +1,1 @@
+"""What a fetch would meet, without fetching."""

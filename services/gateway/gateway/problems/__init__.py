@@ -1,0 +1,1 @@
+"""Every refusal: its type, its document, its answer."""

@@ -1,0 +1,1 @@
+"""The durable promise behind every 202."""

@@ -1,0 +1,1 @@
+"""Our Lua scripts, which the events Redis runs."""
