@@ -74,16 +74,16 @@ async def _volume(session: aiohttp.ClientSession, url: str, status: StackStatus,
         async with gate:
             await _submit(session, f"{url}?v={number}")
 
-    before, started = await _finished(session, status), time.perf_counter()
+    before, started = await finished_fetches(session, status), time.perf_counter()
     await asyncio.gather(*(submit(number) for number in range(fetches)))
     accepted = time.perf_counter()
     async with asyncio.timeout(FINISH_TIMEOUT_SECONDS):
-        while await _finished(session, status) - before < fetches:
+        while await finished_fetches(session, status) - before < fetches:
             await asyncio.sleep(FINISH_POLL_SECONDS)
     return fetches / (accepted - started), fetches / (time.perf_counter() - started)
 
 
-async def _finished(session: aiohttp.ClientSession, status: StackStatus) -> int:
+async def finished_fetches(session: aiohttp.ClientSession, status: StackStatus) -> int:
     """Fetches recorded as succeeded since the store started."""
     async with session.get(status.metrics["store"]) as answer:
         text = await answer.text()
@@ -104,7 +104,7 @@ async def _status(session: aiohttp.ClientSession, path: str) -> str:
         return str((await answer.json())["status"])
 
 
-def _resident_mebibytes(status: StackStatus) -> dict[str, float]:
+def resident_mebibytes(status: StackStatus) -> dict[str, float]:
     """Resident memory of each process with its children."""
     sizes = {}
     for name, pid in status.processes.items():
@@ -139,7 +139,7 @@ def measure(fetches: int) -> Figures:
         try:
             with Progress(console=console) as progress:
                 latencies, accepted, finished = asyncio.run(_measure(status, fetches, progress))
-            resident = _resident_mebibytes(stack.status())
+            resident = resident_mebibytes(stack.status())
         finally:
             stack.stop()
     return Figures(
@@ -195,7 +195,7 @@ async def _measure_backlog(stack: Stack, fetches: int) -> Backlog:
         ids = await accept_in_bulk(stack, _waiting_requests(BACKLOG_WARM_UP))
         await wait_until_ingested(stack, seconds=FINISH_TIMEOUT_SECONDS)
         await _read_latencies(session, ids)  # code and connections that any load would load
-        before, started = _resident_mebibytes(stack.status()), time.perf_counter()
+        before, started = resident_mebibytes(stack.status()), time.perf_counter()
         ids = await accept_in_bulk(stack, _waiting_requests(fetches))
         await wait_until_ingested(stack, seconds=FINISH_TIMEOUT_SECONDS)
         accepted = time.perf_counter() - started
@@ -204,7 +204,7 @@ async def _measure_backlog(stack: Stack, fetches: int) -> Backlog:
         queued=fetches,
         accepted_seconds=round(accepted, 1),
         resident_mebibytes_before=before,
-        resident_mebibytes_after=_resident_mebibytes(stack.status()),
+        resident_mebibytes_after=resident_mebibytes(stack.status()),
         read_p50_seconds=round(statistics.median(latencies), 4),
         read_p95_seconds=round(statistics.quantiles(latencies, n=20)[-1], 4),
     )
