@@ -5,12 +5,12 @@ BIN := .venv/bin
 PACKAGES := libs services deploy
 # Kustomizations and the resources of KEDA and of the Prometheus operator are in no schema; tests/kubernetes reads them.
 MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
-	'^kind: (Kustomization|Component|ScaledObject|PodMonitor)$$' deploy/kubernetes --include='*.yaml')
+	'^kind: (Kustomization|Component|ScaledObject|PodMonitor|PrometheusRule)$$' deploy/kubernetes --include='*.yaml')
 # Named after the folder, so that a moved checkout sets itself up again.
 SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
-.PHONY: help setup up down test lint style types openapi workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
+.PHONY: help setup up down test lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
 	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-api bench-backlog bench-frontier bench-guard capacity fuzz-api mutants clean
 
 help: ## List the verbs
@@ -38,6 +38,7 @@ style: setup ## Check style, imports and generated files
 	$(BIN)/flake8 $(PACKAGES) tests docs conftest.py
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python deploy/monitoring/write_rules.py --check
 
 types: setup ## Check types
 	$(BIN)/mypy
@@ -52,6 +53,9 @@ $(SPECTRAL): deploy/openapi/package-lock.json
 	@echo "Installing what deploy/openapi/package-lock.json pins"
 	@npm ci --prefix deploy/openapi --silent
 	@touch $@
+
+rules: setup ## Check and test the Prometheus rules with promtool
+	$(BIN)/python -m pytest tests/monitoring/test_rules.py
 
 workflows: setup ## Check workflows and every YAML file
 	$(BIN)/yamllint --strict .github deploy docker-compose.yml .pre-commit-config.yaml .hadolint.yaml .yamllint.yaml
@@ -114,8 +118,9 @@ sbom: ## Write the bill of materials of such a file: make sbom SERVICE=gateway
 release: ## One step of a release: make release STEP=check SERVICE=gateway
 	@python3 deploy/pipeline/release.py "$(STEP)" "$(SERVICE)"
 
-docs: setup ## Write the generated documentation
+docs: setup ## Write what is generated: documentation, Prometheus rules
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python deploy/monitoring/write_rules.py
 
 bench-guard: setup ## Measure what the egress guard costs, on kept and on fresh connections
 	@$(BIN)/python tests/bench/guard_cost.py --limit 0.9
