@@ -52,6 +52,14 @@ class FetchStatus(StrEnum):
         return self not in (FetchStatus.QUEUED, FetchStatus.RUNNING)
 
 
+class Fault(StrEnum):
+    """Whose doing it is that a fetch failed. The value is a metric label: only `ours` says that we are not well."""
+
+    TARGET = "target"
+    REQUEST = "request"
+    OURS = "ours"
+
+
 class ErrorType(StrEnum):
     """Why a fetch failed: a closed set, the same in JSON, SQL and metrics."""
 
@@ -71,6 +79,25 @@ class ErrorType(StrEnum):
     ABANDONED = "abandoned"
     EXPIRED = "expired"
     INTERNAL = "internal"
+
+    @property
+    def fault(self) -> Fault:
+        """Whose doing it is: what the caller asked for, what we did, and all else what the target did."""
+        if self in _FAULTS_OF_REQUESTS:
+            return Fault.REQUEST
+        return Fault.OURS if self in (ErrorType.ABANDONED, ErrorType.INTERNAL) else Fault.TARGET
+
+
+_FAULTS_OF_REQUESTS = frozenset(
+    {
+        ErrorType.REFUSED_ADDRESS,
+        ErrorType.REFUSED_SCHEME,
+        ErrorType.REFUSED_PORT,
+        ErrorType.REFUSED_ROBOTS,
+        ErrorType.INVALID_URL,
+        ErrorType.EXPIRED,
+    }
+)
 
 
 class RetryPolicy(Message):
