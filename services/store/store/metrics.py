@@ -48,6 +48,25 @@ class StoreMetrics:
         self.redeliveries = Counter(
             "fetchwork_dispatch_redeliveries_total", "Fetches dispatched again because a lease ended.", registry=registry
         )
+        self.history_rows = Gauge(
+            "fetchwork_history_rows", "About how many rows a table has that only its owner prunes.", ["table"], registry=registry
+        )
+        self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
+        self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)
+        self.loop_failures = Counter(
+            "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
+        )
+        self.servers = ServerMetrics(registry)
+        self._add_queue(registry)
+        self._add_streams(registry)
+        self._add_contents(registry)
+        self._add_reuse_and_robots(registry)
+        self._add_hosts(registry)
+        self._add_limits(registry)
+        self._start_at_zero()
+
+    def _add_queue(self, registry: CollectorRegistry) -> None:
+        """What waits, what is out, and how long that takes."""
         self.queue_wait_seconds = Histogram(
             "fetchwork_queue_wait_seconds", "From due to dispatched.", buckets=WAIT_BUCKETS_SECONDS, registry=registry
         )
@@ -67,11 +86,9 @@ class StoreMetrics:
         self.conservation_gap = Gauge(
             "fetchwork_conservation_gap", "Accepted minus terminal minus pending; returns to 0 when idle.", registry=registry
         )
-        self.history_rows = Gauge(
-            "fetchwork_history_rows", "About how many rows a table has that only its owner prunes.", ["table"], registry=registry
-        )
-        self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
-        self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)
+
+    def _add_streams(self, registry: CollectorRegistry) -> None:
+        """What comes in from the streams, and what goes out to the feed."""
         self.stream_lag = Gauge(
             "fetchwork_stream_lag_entries", "Entries not yet acknowledged by a group.", ["stream", "group"], registry=registry
         )
@@ -105,15 +122,6 @@ class StoreMetrics:
         self.outbox_oldest_seconds = Gauge(
             "fetchwork_outbox_oldest_seconds", "How long the oldest event of the outbox has waited.", registry=registry
         )
-        self.loop_failures = Counter(
-            "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
-        )
-        self.servers = ServerMetrics(registry)
-        self._add_contents(registry)
-        self._add_reuse_and_robots(registry)
-        self._add_hosts(registry)
-        self._add_limits(registry)
-        self._start_at_zero()
 
     def _add_contents(self, registry: CollectorRegistry) -> None:
         """Bodies that were handed in, with attempts or by upload."""

@@ -5,7 +5,8 @@ import hashlib
 import pytest
 import zstandard
 from api_words import open_caller
-from common.contracts.fetches import BodyReference, ErrorType, Fault
+from common.contracts.faults import Fault
+from common.contracts.fetches import BodyReference, ErrorType
 from common.contracts.hosts import HostChange, HostOperation, HostState
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM
 from common.streams.publisher import Publication, publish

@@ -6,7 +6,7 @@ from store.queries import query
 
 MOST_QUEUED = query("hosts_most_queued")
 PAGES_LIMIT = 5000
-"""Pages of the queue's table that one look reads at most, 40 MB: some 100,000 fetches, and exact while there are no more."""
+"""Pages of the queue's table that one look reads at most, 40 MB: some 200,000 fetches, and exact while there are no more."""
 REST_SECONDS = 30.0
 OTHER = "other"
 
