@@ -6,7 +6,8 @@ Retrying is safe because every write of the store is idempotent: an ambiguous CO
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias, TypeVar
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -14,13 +15,13 @@ import asyncpg
 from store.errors import DatabaseUnavailable, DataRefused
 
 Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
-Pool: TypeAlias = asyncpg.Pool
-
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 COMMAND_TIMEOUT_SECONDS = 10.0
 ACQUIRE_TIMEOUT_SECONDS = 2.0
+QUERIES_OF_A_CONNECTION = 50_000
+"""After so many queries a connection is replaced, as asyncpg advises."""
 TRANSACTION_TRIES = 3
 RETRY_REST_SECONDS = 0.1
 PLANS_SECONDS = 2.0
@@ -65,17 +66,50 @@ REFUSED: tuple[type[BaseException], ...] = (
 )
 
 
+class TransactionResult(StrEnum):
+    """What a transaction came to. The value is a metric label; `retried` is one try of it that failed and is made again."""
+
+    COMMITTED = "committed"
+    RETRIED = "retried"
+    UNAVAILABLE = "unavailable"
+    REFUSED = "refused"
+
+
+class PoolObserver(Protocol):
+    """Who is told how a pool is used."""
+
+    def waited(self, seconds: float) -> None:
+        """A transaction waited so long for a connection, in vain or not."""
+
+    def ended(self, result: TransactionResult) -> None:
+        """A transaction, or one try of it, ended. One that our own fault broke off is none of these."""
+
+
+class Pool(asyncpg.Pool):  # type: ignore[misc]
+    """Connections to Postgres, and who is told how they are used."""
+
+    __slots__ = ("observer",)
+
+    def __init__(self, url: str, *, observer: PoolObserver | None, **options: Any) -> None:
+        super().__init__(url, loop=None, connection_class=asyncpg.Connection, record_class=asyncpg.Record, **options)
+        self.observer = observer
+
+
 @asynccontextmanager
-async def open_pool(url: str, *, size: int, plans_seconds: float = PLANS_SECONDS) -> AsyncIterator[Pool]:
+async def open_pool(
+    url: str, *, size: int, plans_seconds: float = PLANS_SECONDS, observer: PoolObserver | None = None
+) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections, closed at the end, none of which uses a plan for much longer than `plans_seconds`.
 
     Raises DatabaseUnavailable when Postgres cannot be reached.
     """
     try:
-        pool = await asyncpg.create_pool(
+        pool = await Pool(
             url,
+            observer=observer,
             min_size=1,
             max_size=size,
+            max_queries=QUERIES_OF_A_CONNECTION,
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             max_inactive_connection_lifetime=60,
@@ -135,12 +169,37 @@ class _PlanAges:
 async def _with_retries(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:
     for remaining in reversed(range(TRANSACTION_TRIES)):
         try:
-            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
-                return await work(connection)
+            async with _lend(pool) as connection:
+                result = await work(connection)
+            _tell(pool, TransactionResult.COMMITTED)
+            return result
         except REFUSED as error:
+            _tell(pool, TransactionResult.REFUSED)
             raise DataRefused(f"{type(error).__name__}: {getattr(error, 'constraint_name', None) or 'value'}") from error
         except TRANSIENT as error:
+            _tell(pool, TransactionResult.RETRIED if remaining else TransactionResult.UNAVAILABLE)
             if not remaining:
                 raise DatabaseUnavailable(f"{type(error).__name__}: {error}"[:200]) from error
         await asyncio.sleep(RETRY_REST_SECONDS)
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+@asynccontextmanager
+async def _lend(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection, for as long as it takes. Raises TimeoutError when none comes free in time."""
+    loop = asyncio.get_running_loop()
+    asked_at = loop.time()
+    try:
+        connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+    finally:
+        if pool.observer is not None:
+            pool.observer.waited(loop.time() - asked_at)
+    try:
+        yield connection
+    finally:
+        await pool.release(connection)
+
+
+def _tell(pool: Pool, result: TransactionResult) -> None:
+    if pool.observer is not None:
+        pool.observer.ended(result)

@@ -7,12 +7,13 @@ from typing import Generic, Protocol, TypeVar
 from common.contracts.batches import AcceptedBatch
 from common.contracts.catalog import FETCH_ACCEPTED, FETCH_ATTEMPTED
 from common.contracts.envelope import Envelope, Message
-from common.contracts.fetches import AcceptedFetch, FetchAttempted, FetchesAccepted
+from common.contracts.fetches import AcceptedFetch, ErrorType, FetchAttempted, FetchesAccepted
 from common.streams.consumer import StreamEntry
 from common.streams.names import INGESTING_HASH
 from redis.asyncio.client import Pipeline
 
 from store.batches.keep import keep_batches
+from store.contents.keep import Kept
 from store.database import Connection
 from store.fetches.accept import accept
 from store.fetches.finish import Finished
@@ -167,6 +168,7 @@ class RecordHandler(Handler[FetchAttempted]):
 
         def committed() -> None:
             note_finished(self._metrics, recorded.finished)
+            note_kept(self._metrics, recorded.kept)
             for outcome, count in recorded.attempts.items():
                 self._metrics.attempts.labels(outcome=outcome).inc(count)
             self._metrics.retries.inc(recorded.retries)
@@ -194,9 +196,19 @@ def note_finished(metrics: StoreMetrics, finished: Finished) -> None:
     """Count what a committed transaction finished."""
     for status, count in finished.statuses.items():
         metrics.finished.labels(status=status).inc(count)
+    for error_type, count in finished.errors.items():
+        metrics.failed.labels(error_type=error_type, fault=ErrorType(error_type).fault.value).inc(count)
     for kind, count in finished.reused.items():
         metrics.reused.labels(kind=kind).inc(count)
         metrics.reuse_saved_bytes.labels(kind=kind).inc(finished.saved_bytes[kind])
+
+
+def note_kept(metrics: StoreMetrics, kept: Kept) -> None:
+    """Count the bodies that a committed transaction was given."""
+    metrics.contents.labels(result="new").inc(kept.new_bodies)
+    metrics.contents.labels(result="duplicate").inc(kept.bodies - kept.new_bodies)
+    metrics.content_bytes.labels(result="new").inc(kept.new_size_bytes)
+    metrics.content_bytes.labels(result="duplicate").inc(kept.size_bytes - kept.new_size_bytes)
 
 
 def _part(

@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 
 from common.chassis.build import register_build_info
-from common.contracts.fetches import FetchStatus, OutcomeKind
+from common.contracts.fetches import ErrorType, FetchStatus, OutcomeKind
 from common.contracts.views import ServedByKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
+from store.server_metrics import ServerMetrics
+
 WAIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
 TRANSACTION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 
+LATENESS_BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+CONTENT_RESULTS = ("new", "duplicate")
 HOST_STATES = ("paused", "banned", "unreached")
 
 
@@ -25,6 +30,12 @@ class StoreMetrics:
         self.finished = Counter(
             "fetchwork_fetches_finished_total", "Fetches that reached a terminal status.", ["status"], registry=registry
         )
+        self.failed = Counter(
+            "fetchwork_fetches_failed_total",
+            "Fetches that ended without a response, by why and whose doing that is: only `ours` says that we are not well.",
+            ["error_type", "fault"],
+            registry=registry,
+        )
         self.attempts = Counter("fetchwork_attempts_total", "Attempts recorded, by outcome.", ["outcome"], registry=registry)
         self.retries = Counter("fetchwork_retries_total", "Attempts after which another was scheduled.", registry=registry)
         self.dispatched = Counter("fetchwork_dispatched_total", "Fetches claimed and leased.", registry=registry)
@@ -37,23 +48,61 @@ class StoreMetrics:
         self.redeliveries = Counter(
             "fetchwork_dispatch_redeliveries_total", "Fetches dispatched again because a lease ended.", registry=registry
         )
-        self.queue_wait_seconds = Histogram(
-            "fetchwork_queue_wait_seconds", "From due to dispatched.", buckets=WAIT_BUCKETS_SECONDS, registry=registry
-        )
-        self.queue_fetches = Gauge("fetchwork_queue_fetches", "Fetches that are not terminal.", ["state"], registry=registry)
-        self.queue_oldest_seconds = Gauge(
-            "fetchwork_queue_oldest_seconds", "How long the oldest due fetch has waited.", registry=registry
-        )
-        self.conservation_gap = Gauge(
-            "fetchwork_conservation_gap", "Accepted minus terminal minus pending; returns to 0 when idle.", registry=registry
-        )
         self.history_rows = Gauge(
             "fetchwork_history_rows", "About how many rows a table has that only its owner prunes.", ["table"], registry=registry
         )
         self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
         self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)
+        self.loop_failures = Counter(
+            "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
+        )
+        self.servers = ServerMetrics(registry)
+        self._add_queue(registry)
+        self._add_streams(registry)
+        self._add_contents(registry)
+        self._add_reuse_and_robots(registry)
+        self._add_hosts(registry)
+        self._add_limits(registry)
+        self._start_at_zero()
+
+    def _add_queue(self, registry: CollectorRegistry) -> None:
+        """What waits, what is out, and how long that takes."""
+        self.queue_wait_seconds = Histogram(
+            "fetchwork_queue_wait_seconds", "From due to dispatched.", buckets=WAIT_BUCKETS_SECONDS, registry=registry
+        )
+        self.lateness_seconds = Histogram(
+            "fetchwork_dispatch_lateness_seconds",
+            "From when a host's turn had come, with due work, to its claim, by train. Our delay, never the host's pace.",
+            buckets=LATENESS_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.queue_fetches = Gauge("fetchwork_queue_fetches", "Fetches that are not terminal.", ["state"], registry=registry)
+        self.queue_oldest_seconds = Gauge(
+            "fetchwork_queue_oldest_seconds", "How long the oldest due fetch has waited.", registry=registry
+        )
+        self.leases_overdue = Gauge(
+            "fetchwork_leases_overdue", "Leases that ended without an answer, and nobody claimed yet.", registry=registry
+        )
+        self.conservation_gap = Gauge(
+            "fetchwork_conservation_gap", "Accepted minus terminal minus pending; returns to 0 when idle.", registry=registry
+        )
+
+    def _add_streams(self, registry: CollectorRegistry) -> None:
+        """What comes in from the streams, and what goes out to the feed."""
         self.stream_lag = Gauge(
             "fetchwork_stream_lag_entries", "Entries not yet acknowledged by a group.", ["stream", "group"], registry=registry
+        )
+        self.stream_pending = Gauge(
+            "fetchwork_stream_pending_entries",
+            "Entries delivered to a group and not acknowledged.",
+            ["stream", "group"],
+            registry=registry,
+        )
+        self.stream_idle_seconds = Gauge(
+            "fetchwork_stream_pending_idle_seconds",
+            "How long ago the one that waits longest of a group's oldest pending entries was delivered last.",
+            ["stream", "group"],
+            registry=registry,
         )
         self.dead_letters = Counter("fetchwork_dead_letters_total", "Messages parked, by stream.", ["stream"], registry=registry)
         self.lost_entries = Counter(
@@ -66,14 +115,22 @@ class StoreMetrics:
             buckets=TRANSACTION_BUCKETS_SECONDS,
             registry=registry,
         )
-        self.outbox_events = Counter("fetchwork_outbox_sent_total", "Events sent to the feed.", registry=registry)
-        self.loop_failures = Counter(
-            "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
+        self.outbox_sent = Counter("fetchwork_outbox_sent_total", "Events sent to the feed.", registry=registry)
+        self.outbox_events = Gauge(
+            "fetchwork_outbox_events", "Events that are committed and not sent to the feed; 100,000 at most.", registry=registry
         )
-        self._add_reuse_and_robots(registry)
-        self._add_hosts(registry)
-        self._add_limits(registry)
-        self._start_at_zero()
+        self.outbox_oldest_seconds = Gauge(
+            "fetchwork_outbox_oldest_seconds", "How long the oldest event of the outbox has waited.", registry=registry
+        )
+
+    def _add_contents(self, registry: CollectorRegistry) -> None:
+        """Bodies that were handed in, with attempts or by upload."""
+        self.contents = Counter(
+            "fetchwork_contents_total", "Bodies handed in, by whether the store had them already.", ["result"], registry=registry
+        )
+        self.content_bytes = Counter(
+            "fetchwork_content_bytes_total", "Decoded bytes of those bodies.", ["result"], registry=registry
+        )
 
     def _add_reuse_and_robots(self, registry: CollectorRegistry) -> None:
         self.reused = Counter(
@@ -109,6 +166,13 @@ class StoreMetrics:
             ["state"],
             registry=registry,
         )
+        self.host_queue_fetches = Gauge(
+            "fetchwork_host_queue_fetches",
+            "Fetches that wait, of the hosts with most and of all `other` together; only with FETCHWORK_METRICS_TOP_HOSTS. "
+            "Estimated from a sample while the queue's table is large.",
+            ["host"],
+            registry=registry,
+        )
 
     def _add_limits(self, registry: CollectorRegistry) -> None:
         self.limit = Gauge(
@@ -141,6 +205,11 @@ class StoreMetrics:
         for status in FetchStatus:
             if status.is_terminal:
                 self.finished.labels(status=status.value)
+        for error_type in ErrorType:
+            self.failed.labels(error_type=error_type.value, fault=error_type.fault.value)
+        for result in CONTENT_RESULTS:
+            self.contents.labels(result=result)
+            self.content_bytes.labels(result=result)
         for kind in OutcomeKind:
             self.attempts.labels(outcome=kind.value)
         for served_by in (ServedByKind.CACHE, ServedByKind.COALESCED, ServedByKind.NOT_MODIFIED):

@@ -14,7 +14,7 @@ from common.chassis.operations_port import serve_operations
 from common.clock import utc_now
 from common.streams.connection import BLOCK_MILLISECONDS, connect_redis
 from common.streams.consumer import StreamMember
-from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, STORE_GROUP
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE, STORE_GROUP
 from redis.asyncio import Redis
 
 from store.api.access import Access
@@ -31,10 +31,13 @@ from store.maintenance.census import Census
 from store.maintenance.expirer import Expirer
 from store.maintenance.follower_finisher import FollowerFinisher
 from store.maintenance.follower_promoter import FollowerPromoter
+from store.maintenance.host_census import HostCensus
 from store.maintenance.host_keeper import HostKeeper
 from store.maintenance.quota_keeper import QuotaKeeper
+from store.maintenance.redis_census import RedisCensus
 from store.maintenance.refuser import Refuser
 from store.maintenance.robots_pruner import RobotsPruner
+from store.maintenance.size_census import SizeCensus
 from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
 from store.migrate import migrate
@@ -116,9 +119,11 @@ async def _open_parts(settings: StoreSettings) -> AsyncIterator[Parts]:
     events = connect_redis(settings.events_url.get_secret_value())
     broker = connect_redis(settings.broker_url.get_secret_value())
     try:
-        async with open_pool(settings.database_url.get_secret_value(), size=settings.database_pool_size) as pool:
-            metrics = StoreMetrics()
-            metrics.show_limits(settings.limits, rounds=settings.dispatch_rounds)
+        metrics = StoreMetrics()
+        metrics.show_limits(settings.limits, rounds=settings.dispatch_rounds)
+        url = settings.database_url.get_secret_value()
+        async with open_pool(url, size=settings.database_pool_size, observer=metrics.servers) as pool:
+            metrics.servers.show_connections(pool)
             yield Parts(settings=settings, pool=pool, events=events, broker=broker, metrics=metrics)
     finally:
         await events.aclose()
@@ -244,6 +249,19 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
             feed_retention_seconds=settings.feed_retention_seconds,
         ),
         Census(pool=parts.pool, redis=parts.events, members=members, metrics=parts.metrics),
+        *_censuses(parts),
+    ]
+
+
+def _censuses(parts: Parts) -> list[Loop]:
+    """Each by itself, so that one server that is away leaves the gauges of the others true."""
+    top_hosts = parts.settings.metrics_top_hosts
+    named = [HostCensus(pool=parts.pool, top_hosts=top_hosts, metrics=parts.metrics)] if top_hosts else []
+    return [
+        RedisCensus("events", redis=parts.events, metrics=parts.metrics.servers),
+        RedisCensus("broker", redis=parts.broker, metrics=parts.metrics.servers, commands=COMMAND_QUEUE),
+        SizeCensus(pool=parts.pool, metrics=parts.metrics),
+        *named,
     ]
 
 

@@ -100,6 +100,15 @@ class StoreSettings(MigrationSettings, ServiceSettings):
         default=BODY_LIMIT_BYTES + 1024 * 1024, ge=1024, description="Largest compressed body accepted at the content endpoint."
     )
 
+    database_limit_bytes: int = Field(
+        default=50 * 1024**3,
+        ge=1024**2,
+        description="Space that the database was given. Nothing is refused at it: it is shown beside what is used, for alerts.",
+    )
+    metrics_top_hosts: int = Field(
+        default=0, ge=0, le=50, description="Hosts with most queued fetches that metrics name; 0 names none, hosts are many."
+    )
+
     @property
     def limits(self) -> dict[str, int]:
         """What each link of the chain takes in at most, by the link's name."""
@@ -108,6 +117,7 @@ class StoreSettings(MigrationSettings, ServiceSettings):
             "claim_fetches": self.dispatch_claim_fetches,
             "batch_fetches": self.dispatch_batch_fetches,
             "database_connections": self.database_pool_size,
+            "database_bytes": self.database_limit_bytes,
             "ingest_batch_entries": self.ingest_batch_entries,
             "record_batch_entries": self.record_batch_entries,
         }

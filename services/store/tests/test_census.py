@@ -5,6 +5,7 @@ from ledger_words import accept_events, accepted, at
 from redis.asyncio import Redis
 from store.database import Pool, fetch_rows
 from store.maintenance.census import Census
+from store.maintenance.size_census import SizeCensus
 from store.metrics import StoreMetrics
 
 
@@ -20,6 +21,7 @@ async def test_the_census_counts_pending_fetches_and_what_only_the_owner_prunes(
     await events.hset(INGESTING_HASH, "id", "of one under way")
     metrics = StoreMetrics()
     await Census(pool=pool, redis=events, members=[], metrics=metrics).run_once()
+    await SizeCensus(pool=pool, metrics=metrics).run_once()
 
     def gauge(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(f"fetchwork_{name}", labels)

@@ -75,6 +75,7 @@ async def test_the_limits_of_every_link_are_on_metrics(settings: StoreSettings) 
         "claim_fetches": settings.dispatch_claim_fetches,
         "batch_fetches": settings.dispatch_batch_fetches,
         "database_connections": 11,
+        "database_bytes": settings.database_limit_bytes,
         "ingest_batch_entries": settings.ingest_batch_entries,
         "record_batch_entries": settings.record_batch_entries,
     }

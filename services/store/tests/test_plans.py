@@ -33,6 +33,7 @@ HOT = [
     "queue_find_unreached",
     "queue_lock",
     "queue_running",
+    "outbox_depth",
     "fetches_refuse",
     "hosts_override",
     "hosts_refusing",
@@ -86,7 +87,7 @@ HOT = [
 ]
 TABLES = (
     "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|operator_log|dead_letters|fetch_labels|"
-    "batches|batch_counts|key_counts|api_keys"
+    "batches|batch_counts|key_counts|api_keys|outbox"
 )
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
@@ -105,6 +106,7 @@ INDEXED = [
     ("queue_find_banned", "fetch_queue_later"),
     ("queue_find_unreached", "fetch_queue_of_host"),
     ("queue_running", "fetch_queue_slots"),
+    ("outbox_depth", "outbox_pkey"),
     ("hosts_refusing", "hosts_refusing"),
     ("hosts_page_closed", "hosts_overridden"),
     ("hosts_closed", "hosts_overridden"),

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from common.contracts.batches import AcceptedBatch
 from common.contracts.envelope import Message
+from common.contracts.faults import ErrorType as ErrorType
 from common.contracts.tenants import DEFAULT_TENANT, KeyId, Tenant
 
 TIMEOUT_DEFAULT_SECONDS = 30.0
@@ -50,27 +51,6 @@ class FetchStatus(StrEnum):
     def is_terminal(self) -> bool:
         """True for a status that never changes again."""
         return self not in (FetchStatus.QUEUED, FetchStatus.RUNNING)
-
-
-class ErrorType(StrEnum):
-    """Why a fetch failed: a closed set, the same in JSON, SQL and metrics."""
-
-    REFUSED_ADDRESS = "refused_address"
-    REFUSED_SCHEME = "refused_scheme"
-    REFUSED_PORT = "refused_port"
-    REFUSED_ROBOTS = "refused_robots"
-    INVALID_URL = "invalid_url"
-    DNS = "dns"
-    CONNECT = "connect"
-    TLS = "tls"
-    TIMEOUT = "timeout"
-    PROTOCOL = "protocol"
-    TOO_LARGE = "too_large"
-    DECODE = "decode"
-    TOO_MANY_REDIRECTS = "too_many_redirects"
-    ABANDONED = "abandoned"
-    EXPIRED = "expired"
-    INTERNAL = "internal"
 
 
 class RetryPolicy(Message):

@@ -16,6 +16,8 @@ from common.streams.names import BODY_FIELD, EVENT_FIELD
 
 CLAIM_SCAN_LIMIT = 50
 """XAUTOCLAIM calls in one take-over at most; each looks at ten times its COUNT."""
+OLDEST_ENTRIES = 100
+"""How many pending entries are asked how long they have been idle. What is stuck is among the oldest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,14 @@ class TakenOver:
 
     entries: list[StreamEntry]
     lost_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unacknowledged:
+    """What a group was delivered and did not acknowledge, and for how long nobody has been delivered it again."""
+
+    entries: int
+    idle_seconds: float
 
 
 class StreamMember:
@@ -89,6 +99,15 @@ class StreamMember:
             if _text(info["name"]) == self.group:
                 return int(info["lag"] or 0) + int(info["pending"])
         return 0
+
+    async def unacknowledged(self) -> Unacknowledged:
+        """What this group's members have and did not acknowledge; idle for longest is looked for among the oldest entries."""
+        if not await self._redis.exists(self.stream):
+            return Unacknowledged(entries=0, idle_seconds=0.0)
+        entries = int((await self._redis.xpending(self.stream, self.group))["pending"])
+        oldest = await self._redis.xpending_range(self.stream, self.group, "-", "+", OLDEST_ENTRIES) if entries else []
+        idle_ms = max((int(entry["time_since_delivered"]) for entry in oldest), default=0)
+        return Unacknowledged(entries=entries, idle_seconds=idle_ms / 1000)
 
     async def _read(self, after: str, *, block_ms: int | None) -> list[StreamEntry]:
         reply = await self._redis.xreadgroup(

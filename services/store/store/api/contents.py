@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Request, Re
 
 from store.api.access import Access, get_access
 from store.contents.upload import upload_content
+from store.handlers import note_kept
 
 router = APIRouter(prefix="/internal/v1/contents")
 
@@ -23,5 +24,6 @@ async def put_content(
         body += chunk
         if len(body) > access.upload_limit_bytes:
             raise HTTPException(413, "the body exceeds the upload limit")
-    await upload_content(access.pool, digest, bytes(body), size_bytes=x_content_size_bytes)
+    kept = await upload_content(access.pool, digest, bytes(body), size_bytes=x_content_size_bytes)
+    note_kept(access.metrics, kept)
     return Response(status_code=204)

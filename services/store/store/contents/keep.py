@@ -13,22 +13,40 @@ KNOWN = query("contents_known")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A body as stored: zstd bytes, and the size they decode to."""
+    """A body as stored: zstd bytes, the size they decode to, and how often it was handed in at once."""
 
     size_bytes: int
     body: bytes
+    copies: int = 1
 
 
-async def keep_contents(connection: Connection, contents: Mapping[bytes, Content], *, now: datetime | None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How many bodies were handed in, and their decoded bytes; and how many of those were new to the store."""
+
+    bodies: int = 0
+    size_bytes: int = 0
+    new_bodies: int = 0
+    new_size_bytes: int = 0
+
+
+async def keep_contents(connection: Connection, contents: Mapping[bytes, Content], *, now: datetime | None) -> Kept:
     """Store bodies by digest, in the caller's transaction. The caller vouches for the digests."""
-    if contents:
-        await connection.execute(
-            INSERT,
-            list(contents),
-            [content.size_bytes for content in contents.values()],
-            [content.body for content in contents.values()],
-            now,
-        )
+    if not contents:
+        return Kept()
+    rows = await connection.fetch(
+        INSERT,
+        list(contents),
+        [content.size_bytes for content in contents.values()],
+        [content.body for content in contents.values()],
+        now,
+    )
+    return Kept(
+        bodies=sum(content.copies for content in contents.values()),
+        size_bytes=sum(content.copies * content.size_bytes for content in contents.values()),
+        new_bodies=len(rows),
+        new_size_bytes=sum(row["size_bytes"] for row in rows),
+    )
 
 
 async def known_digests(connection: Connection, digests: Sequence[bytes]) -> frozenset[bytes]:

@@ -6,24 +6,24 @@ import hashlib
 import zstandard
 
 from store.contents.digests import digest_bytes
-from store.contents.keep import Content, keep_contents
+from store.contents.keep import Content, Kept, keep_contents
 from store.database import Connection, Pool, in_transaction
 from store.errors import DataRefused
 
 CHUNK_BYTES = 256 * 1024
 
 
-async def upload_content(pool: Pool, digest: str, body: bytes, *, size_bytes: int) -> None:
+async def upload_content(pool: Pool, digest: str, body: bytes, *, size_bytes: int) -> Kept:
     """Store zstd bytes under the digest of what they decode to; idempotent.
 
     Raises DataRefused when they decode to something else, and DatabaseUnavailable.
     """
     await asyncio.to_thread(_check, body, digest=digest, size_bytes=size_bytes)
 
-    async def keep(connection: Connection) -> None:
-        await keep_contents(connection, {digest_bytes(digest): Content(size_bytes=size_bytes, body=body)}, now=None)
+    async def keep(connection: Connection) -> Kept:
+        return await keep_contents(connection, {digest_bytes(digest): Content(size_bytes=size_bytes, body=body)}, now=None)
 
-    await in_transaction(pool, keep)
+    return await in_transaction(pool, keep)
 
 
 def _check(body: bytes, *, digest: str, size_bytes: int) -> None:

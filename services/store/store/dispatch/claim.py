@@ -16,7 +16,7 @@ from common.contracts.fetches import FetchRequest, PerformFetch, Train, Validato
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.fetches.freshness import validators_of
 from store.hosts.changes import dispatched, taken_back, wiped
-from store.hosts.pace import Host, Lane, PaceSettings, delay_ms, free_lanes, token_of, train_fetches
+from store.hosts.pace import Host, Lane, PaceSettings, delay_ms, free_lanes, let_go_at, token_of, train_fetches
 from store.hosts.rows import host_of_row, lock_hosts, settle_hosts
 from store.queries import query
 
@@ -52,10 +52,14 @@ class ClaimLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """One leased fetch: the command for it, how long it waited, and whether an earlier dispatch went unanswered."""
+    """One leased fetch: the command for it, how long it waited, and whether an earlier dispatch went unanswered.
+
+    `late_seconds` is how much of that wait was ours: for so long its host's turn had come.
+    """
 
     command: PerformFetch
     waited_seconds: float
+    late_seconds: float
     is_redelivery: bool
 
 
@@ -169,12 +173,18 @@ async def _claim(
     for row in rows:
         of_host.setdefault(row["host"], []).append(row)
     made = {name: _trains(of_host.get(name, []), share.trains) for name, share in shares.items()}
+    turns = {row["host"]: max(row["look_at"], let_go_at(hosts[row["host"]]) or row["look_at"]) for row in found}
     after = {name: _after(host, made[name], pace, now=at) for name, host in hosts.items()}
     had_turn = _had_turn(list(hosts), of_host, is_full=len(rows) >= allowed)
     await settle_hosts(connection, [after[name] for name in had_turn], pace, had_turn=True, at=at, now=now)
     return [
-        _claimed(train, seconds=pace.train_seconds * TRAIN_SLACK, delay_ms=delay)
-        for trains_of_host, delay in zip(made.values(), delays_ms, strict=True)
+        _claimed(
+            train,
+            seconds=pace.train_seconds * TRAIN_SLACK,
+            delay_ms=delay,
+            late_seconds=_late_seconds(turns[name], train, now=at),
+        )
+        for (name, trains_of_host), delay in zip(made.items(), delays_ms, strict=True)
         for train in trains_of_host
     ]
 
@@ -226,7 +236,16 @@ def _had_turn(names: Sequence[str], claimed: Collection[str], *, is_full: bool) 
     return names[: last + 1]
 
 
-def _claimed(rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int) -> list[Claimed]:
+def _late_seconds(turn_at: datetime, train: Sequence[asyncpg.Record], *, now: datetime) -> float:
+    """How late its host's turn was: it had come, and something of this train was due.
+
+    At most so much. While all slots are taken nobody looks at a host, nor sees that its own lanes were all out for a while.
+    """
+    waited_seconds: float = max(row["waited_seconds"] for row in train)
+    return max(0.0, min((now - turn_at).total_seconds(), waited_seconds))
+
+
+def _claimed(rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int, late_seconds: float) -> list[Claimed]:
     """One train as commands."""
     ids = [_uuid(row["id"]) for row in rows]
     train = Train(id=ids[-1], seconds=seconds, delay_seconds=delay_ms / 1000)
@@ -242,7 +261,14 @@ def _claimed(rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int) -
             train=train,
             request=request,
         )
-        claimed.append(Claimed(command=command, waited_seconds=row["waited_seconds"], is_redelivery=row["unanswered"] > 1))
+        claimed.append(
+            Claimed(
+                command=command,
+                waited_seconds=row["waited_seconds"],
+                late_seconds=late_seconds,
+                is_redelivery=row["unanswered"] > 1,
+            )
+        )
     return claimed
 
 

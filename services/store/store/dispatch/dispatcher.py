@@ -119,6 +119,7 @@ class Dispatcher:
             self._metrics.queue_wait_seconds.observe(fetch.waited_seconds)
         for train in trains:
             self._metrics.train_fetches.observe(len(train))
+            self._metrics.lateness_seconds.observe(train[0].late_seconds)
         self._metrics.dispatched.inc(len(claimed))
         self._metrics.redeliveries.inc(sum(fetch.is_redelivery for fetch in claimed))
         return trains

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -25,12 +25,14 @@ FINISH = query("fetches_finish")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What was finished: fetches by status, and by kind those that another fetch answered and the bytes that this saved.
+    """What was finished: fetches by status, those without a response by error type, and by kind those that another fetch answered
+    and the bytes that this saved.
 
     `released` are the hosts where a fetch that waited for one of these is due now: the caller has the claim look at them.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     reused: Counter[str] = field(default_factory=Counter)
     saved_bytes: Counter[str] = field(default_factory=Counter)
     released: frozenset[str] = frozenset()
@@ -39,6 +41,7 @@ class Finished:
         """Both together."""
         return Finished(
             statuses=self.statuses + other.statuses,
+            errors=self.errors + other.errors,
             reused=self.reused + other.reused,
             saved_bytes=self.saved_bytes + other.saved_bytes,
             released=self.released | other.released,
@@ -74,11 +77,16 @@ async def _finish(
     await write_events(connection, [(finished_event(row, source=source), row["tenant"]) for row in rows], now=now)
     provenances = {finish.id: finish.served_by for finish in finishes if finish.served_by is not None}
     served = [provenances[row["id"]] for row in rows if row["id"] in provenances] if provenances else []
-    finished = Finished(statuses=Counter(row["status"] for row in rows))
+    finished = Finished(statuses=Counter(row["status"] for row in rows), errors=error_counts(rows))
     for provenance in served:
         finished.reused[provenance.kind.value] += 1
         finished.saved_bytes[provenance.kind.value] += provenance.saved_bytes
     return finished, [row["id"] for row in rows if row["may_lead"]]
+
+
+def error_counts(rows: Iterable[asyncpg.Record]) -> Counter[str]:
+    """How many of these rows of `fetches` have each error type."""
+    return Counter(row["error_type"] for row in rows if row["error_type"] is not None)
 
 
 def _columns(finishes: Sequence[Finish]) -> list[list[object]]:

@@ -10,7 +10,7 @@ import asyncpg
 from common.contracts.fetches import ErrorType, FetchAttempted, FetchError, Outcome, OutcomeKind
 
 from store.contents.digests import digest_bytes
-from store.contents.keep import Content, keep_contents, known_digests
+from store.contents.keep import Content, Kept, keep_contents, known_digests
 from store.database import Connection
 from store.fetches.audit import presentable, write_audit
 from store.fetches.finish import Finished, finish_fetches
@@ -42,6 +42,7 @@ class Recorded:
     """What a set of attempts changed. `unknown` holds attempts of fetches that the ledger never had."""
 
     finished: Finished = field(default_factory=Finished)
+    kept: Kept = field(default_factory=Kept)
     attempts: Counter[str] = field(default_factory=Counter)
     retries: int = 0
     snoozed: int = 0
@@ -69,7 +70,7 @@ async def record(
     transitions = _decide(pending, complete, await _stored(connection, pending, complete), jitter=jitter)
     finishes = [transition for transition in transitions if isinstance(transition, Finish)]
     retries = [transition for transition in transitions if isinstance(transition, Retry)]
-    await keep_contents(connection, _bodies(complete, finishes), now=now)
+    kept = await keep_contents(connection, _bodies(complete, finishes), now=now)
     await _retry(connection, retries, now=now)
     await _ask_again(connection, transitions, now=now)
     await _snooze(connection, transitions, now=now)
@@ -80,6 +81,7 @@ async def record(
     violations = await observe_attempts(connection, seen, set(hosts.values()) | finished.released, pace, now=now)
     return Recorded(
         finished=finished,
+        kept=kept,
         attempts=Counter(attempted.outcome.kind.value for attempted in inserted),
         snoozed=len(snoozed),
         retries=len(retries),
@@ -186,13 +188,18 @@ def _decide(
 
 
 def _bodies(attempts: Sequence[Attempt], finishes: Sequence[Finish]) -> dict[bytes, Content]:
-    """The bodies that came with attempts and that a finished fetch refers to."""
-    wanted = {finish.digest for finish in finishes if finish.digest is not None}
+    """The bodies that came with attempts and that their finished fetches refer to, each fetch's once."""
+    wanted = {(finish.id, finish.digest) for finish in finishes}
     bodies: dict[bytes, Content] = {}
     for attempt in attempts:
         reference = attempt.attempted.outcome.body
-        if attempt.body is not None and reference is not None and reference.digest in wanted:
-            bodies[digest_bytes(reference.digest)] = Content(size_bytes=reference.size_bytes, body=attempt.body)
+        if attempt.body is None or reference is None:
+            continue
+        if (finished := (attempt.attempted.id, reference.digest)) in wanted:
+            wanted.remove(finished)
+            digest = digest_bytes(reference.digest)
+            copies = bodies[digest].copies + 1 if digest in bodies else 1
+            bodies[digest] = Content(size_bytes=reference.size_bytes, body=attempt.body, copies=copies)
     return bodies
 
 

@@ -7,7 +7,7 @@ from common.contracts.fetches import AcceptedFetch, ErrorType, FetchRequest
 from common.contracts.hosts import HOST_LIMIT_CHARACTERS
 
 from store.database import Connection
-from store.fetches.finish import Finished, finished_event
+from store.fetches.finish import Finished, error_counts, finished_event
 from store.fetches.storable import storable
 from store.outbox.write import write_events
 from store.queries import query
@@ -43,4 +43,4 @@ async def refuse_fetch(
     if row is None:
         return Finished()
     await write_events(connection, [(finished_event(row, source=source), fetch.tenant)], now=now)
-    return Finished(statuses=Counter([row["status"]]))
+    return Finished(statuses=Counter([row["status"]]), errors=error_counts([row]))

@@ -181,6 +181,13 @@ def opens_at(host: Host, settings: PaceSettings, *, now: datetime) -> datetime:
     return max(until)
 
 
+def let_go_at(host: Host) -> datetime | None:
+    """Of a host that is open: when the last of its rules that end at a known time let go; None if it never had one."""
+    closed = host.override is not None and host.override.state is not HostState.OPEN
+    until = (host.next_slot_at, host.paused_until, host.broken_until, host.override.until if host.override and closed else None)
+    return max((moment for moment in until if moment is not None), default=None)
+
+
 def free_lanes(host: Host, settings: PaceSettings, *, now: datetime) -> int:
     """How many trains may be dispatched now."""
     if opens_at(host, settings, now=now) > now:

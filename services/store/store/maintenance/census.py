@@ -1,4 +1,4 @@
-"""Counts what there is, for the gauges: queue, lag and the conservation of fetches."""
+"""Counts what there is, for the gauges: queue, streams, outbox and the conservation of fetches."""
 
 from common.streams.consumer import StreamMember
 from common.streams.names import INGESTING_HASH
@@ -10,11 +10,11 @@ from store.queries import query
 
 RUNNING = query("queue_running")
 CONSERVATION = query("queue_conservation")
-HISTORY = query("history_rows")
+OUTBOX = query("outbox_depth")
 CLOSED = query("hosts_closed")
 REST_SECONDS = 2.0
-HISTORY_EVERY_PASSES = 5
-"""History grows slowly."""
+OUTBOX_LIMIT = 100_000
+"""How far the outbox is counted; it holds what the relay has not sent in this moment."""
 
 
 class Census:
@@ -27,25 +27,31 @@ class Census:
         self._redis = redis
         self._members = members
         self._metrics = metrics
-        self._passes = 0
 
     async def run_once(self) -> float:
         """Set every gauge once."""
         for member in self._members:
-            self._metrics.stream_lag.labels(stream=member.stream, group=member.group).set(await member.lag())
+            await self._measure_stream(member)
         pending = await self._measure_gap()
-        if self._passes % HISTORY_EVERY_PASSES == 0:
-            for row in await fetch_rows(self._pool, HISTORY):
-                self._metrics.history_rows.labels(table=row["name"]).set(row["rows"])
-        self._passes += 1
         running = (await fetch_rows(self._pool, RUNNING))[0]
         self._metrics.queue_fetches.labels(state="running").set(running["running"])
         self._metrics.queue_fetches.labels(state="queued").set(max(0, pending - running["running"]))
+        self._metrics.leases_overdue.set(running["overdue"])
         self._metrics.queue_oldest_seconds.set(running["oldest_seconds"] or 0)
+        outbox = (await fetch_rows(self._pool, OUTBOX, OUTBOX_LIMIT))[0]
+        self._metrics.outbox_events.set(outbox["events"])
+        self._metrics.outbox_oldest_seconds.set(outbox["oldest_seconds"] or 0)
         closed = {row["state"]: row["hosts"] for row in await fetch_rows(self._pool, CLOSED)}
         for state in HOST_STATES:
             self._metrics.hosts.labels(state=state).set(closed.get(state, 0))
         return REST_SECONDS
+
+    async def _measure_stream(self, member: StreamMember) -> None:
+        labels = {"stream": member.stream, "group": member.group}
+        self._metrics.stream_lag.labels(**labels).set(await member.lag())
+        unacknowledged = await member.unacknowledged()
+        self._metrics.stream_pending.labels(**labels).set(unacknowledged.entries)
+        self._metrics.stream_idle_seconds.labels(**labels).set(unacknowledged.idle_seconds)
 
     async def _measure_gap(self) -> int:
         """How many fetches are pending. The gap is above 0 while some are only in Redis yet, and stays so if any is lost."""

@@ -54,7 +54,7 @@ class Relay:
             return False
         await append_to_feed(self._redis, [(row["event"].encode(), row["tenant"]) for row in rows])
         await in_transaction(self._pool, lambda connection: _delete(connection, rows))
-        self._metrics.outbox_events.inc(len(rows))
+        self._metrics.outbox_sent.inc(len(rows))
         return len(rows) == BATCH_EVENTS
 
 

@@ -7,6 +7,14 @@ FROM pg_stat_user_tables
 WHERE schemaname = current_schema
   AND relname IN ('audit_log', 'operator_log', 'attempts', 'batches');
 
+-- name: database_sizes
+-- Bytes of the database (no name), and of each of these tables that there is, with its indexes and long values.
+SELECT NULL AS name, pg_database_size(current_database()) AS bytes
+UNION ALL
+SELECT name, pg_total_relation_size(to_regclass(name))
+FROM unnest($1::text[]) AS given (name)
+WHERE to_regclass(name) IS NOT NULL;
+
 -- name: audit_insert
 -- Note refused targets, with the addresses that are shown to nobody (comma-separated here).
 INSERT INTO audit_log (at, fetch_id, attempt, host, verdict, addresses, peer)

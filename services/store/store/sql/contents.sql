@@ -1,12 +1,13 @@
 -- Content, addressed by the SHA-256 of the decoded bytes, stored once whoever fetched it.
 
 -- name: contents_insert
--- Keep bodies; one that is known already costs nothing.
+-- Keep bodies; one that is known already costs nothing. Tells the sizes of those that were new.
 INSERT INTO contents (digest, size_bytes, compressed_bytes, body, created_at)
 SELECT digest, size_bytes, octet_length(body), body, coalesce($4::timestamptz, now())
 FROM unnest($1::bytea[], $2::bigint[], $3::bytea[]) AS given (digest, size_bytes, body)
 ORDER BY digest
-ON CONFLICT (digest) DO NOTHING;
+ON CONFLICT (digest) DO NOTHING
+RETURNING size_bytes;
 
 -- name: contents_known
 -- Which of these digests are stored.

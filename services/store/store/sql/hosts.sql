@@ -222,6 +222,23 @@ CROSS JOIN LATERAL (
     ) AS counted
 ) AS waiting;
 
+-- name: hosts_most_queued
+-- The $1 hosts with most fetches that wait, and how many wait in all. While the table has more than $2 pages so many of them are read,
+-- as they come, and speak for the others: what this costs has a bound, and nothing else is kept to count hosts by.
+WITH looked_at AS MATERIALIZED (
+    SELECT least(1, $2::float8 / greatest(pg_relation_size('fetch_queue') / current_setting('block_size')::bigint, 1)) AS share
+), counted AS (
+    SELECT host, count(*) AS fetches
+    FROM fetch_queue TABLESAMPLE SYSTEM (100 * (SELECT share FROM looked_at))
+    WHERE state = 'queued' OR run_at <= coalesce($3::timestamptz, now())
+    GROUP BY host
+)
+SELECT host, fetches / share AS fetches, sum(fetches) OVER () / share AS waiting
+FROM counted
+CROSS JOIN looked_at
+ORDER BY fetches DESC, host
+LIMIT $1::bigint;
+
 -- name: hosts_closed
 -- How many hosts operators closed, by state, and how many could not be reached and were not reached since.
 SELECT override_state AS state, count(*) AS hosts

@@ -13,6 +13,11 @@ FROM outbox
 ORDER BY id
 LIMIT $1::bigint;
 
+-- name: outbox_depth
+-- How many events are unsent, counted up to $1, and how long the oldest has waited.
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox ORDER BY id LIMIT $1::bigint) AS counted) AS events,
+       (SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox ORDER BY id LIMIT 1) AS oldest_seconds;
+
 -- name: outbox_delete
 -- Sent events leave.
 DELETE FROM outbox

@@ -257,8 +257,9 @@ CROSS JOIN LATERAL (
 LIMIT $3::bigint;
 
 -- name: queue_running
--- How many fetches are leased now, and how long the oldest due one has waited.
+-- How many fetches are leased now, how many leases ended that nobody claimed yet, and how long the oldest due one has waited.
 SELECT (SELECT count(*) FROM fetch_queue WHERE state = 'running' AND run_at > now()) AS running,
+       (SELECT count(*) FROM fetch_queue WHERE state = 'running' AND run_at <= now()) AS overdue,
        (SELECT extract(epoch FROM now() - run_at)::float8 FROM fetch_queue WHERE run_at <= now() ORDER BY run_at LIMIT 1)
            AS oldest_seconds;
 
