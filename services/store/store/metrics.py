@@ -12,6 +12,7 @@ WAIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 TRANSACTION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 
 HOST_STATES = ("paused", "banned", "unreached")
+PRUNED = ("fetches", "attempts", "contents", "batches", "dead_letters")
 
 
 class StoreMetrics:
@@ -86,6 +87,10 @@ class StoreMetrics:
         self.robots_pruned = Counter(
             "fetchwork_robots_pruned_total", "robots.txt files deleted: long expired, or beyond the limit.", registry=registry
         )
+        self.pruned = Counter(
+            "fetchwork_pruned_total", "Rows deleted because they were old enough, or nothing refers to them.", ["what"],
+            registry=registry,
+        )
         self.robots_refused = Counter(
             "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
         )
@@ -141,6 +146,8 @@ class StoreMetrics:
         for status in FetchStatus:
             if status.is_terminal:
                 self.finished.labels(status=status.value)
+        for what in PRUNED:
+            self.pruned.labels(what=what)
         for kind in OutcomeKind:
             self.attempts.labels(outcome=kind.value)
         for served_by in (ServedByKind.CACHE, ServedByKind.COALESCED, ServedByKind.NOT_MODIFIED):

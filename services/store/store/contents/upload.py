@@ -6,7 +6,7 @@ import hashlib
 import zstandard
 
 from store.contents.digests import digest_bytes
-from store.contents.keep import Content, keep_contents
+from store.contents.keep import Content, keep_contents, renew_content
 from store.database import Connection, Pool, in_transaction
 from store.errors import DataRefused
 
@@ -22,6 +22,7 @@ async def upload_content(pool: Pool, digest: str, body: bytes, *, size_bytes: in
 
     async def keep(connection: Connection) -> None:
         await keep_contents(connection, {digest_bytes(digest): Content(size_bytes=size_bytes, body=body)}, now=None)
+        await renew_content(connection, digest_bytes(digest), now=None)
 
     await in_transaction(pool, keep)
 
