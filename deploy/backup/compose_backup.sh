@@ -14,9 +14,15 @@ echo "Copying the events Redis ..." >&2
 events=$(docker compose exec -T events redis-server --version)
 postgres=$(docker compose exec -T postgres postgres --version)
 events_from=$(now)
+# Through a file: into a pipe redis-cli also writes the mark that ends a transfer, and nothing loads such a copy.
 # shellcheck disable=SC2016  # the container's shell reads the secret
-docker compose exec -T events sh -c 'REDISCLI_AUTH="$(cat /run/secrets/backup)" exec redis-cli --user backup --rdb -' \
-    >"$folder/events.rdb"
+docker compose exec -T events sh -euc '
+    copy=/data/backup.rdb
+    trap "rm -f $copy" EXIT
+    REDISCLI_AUTH="$(cat /run/secrets/backup)" redis-cli --user backup --rdb "$copy" >&2
+    redis-check-rdb "$copy" >/dev/null
+    cat "$copy"
+' >"$folder/events.rdb"
 
 echo "Copying Postgres ..." >&2
 database_from=$(now)

@@ -28,7 +28,7 @@ docker compose run --rm --no-deps --no-TTY --entrypoint sh events -euc '
     cd /data/appendonlydir
     cat >appendonly.aof.1.base.rdb
     echo "file appendonly.aof.1.base.rdb seq 1 type b" >appendonly.aof.manifest
-    redis-check-aof appendonly.aof.manifest >/dev/null
+    found=$(redis-check-aof appendonly.aof.manifest 2>&1) || { echo "$found" >&2; exit 1; }
 ' <"$folder/events.rdb"
 
 echo "Restoring Postgres ..." >&2

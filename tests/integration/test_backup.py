@@ -13,7 +13,6 @@ from fetchwork_local.backup import take_backup
 from fetchwork_local.errors import AlreadyRunning, StackError
 from fetchwork_local.restore import restore_backup
 from fetchwork_local.stack import Stack
-from origin import Origin
 from system import ORIGIN_ADDRESS, ProcessSystem
 from website import serve_website
 

@@ -1,7 +1,7 @@
 """A consistent copy of a running stack: the events server first, Postgres second, while everything goes on.
 
-The order is the promise. What was accepted before the first copy is in it, or had been acknowledged, and so is in Postgres, which is
-copied later. What is in both is applied twice, and that changes nothing: both doors of the ledger are idempotent.
+The order is the promise. What was accepted before the first copy is in it, or had been acknowledged, and so is in Postgres,
+which is copied later. What is in both is applied twice, and that changes nothing: both doors of the ledger are idempotent.
 """
 
 import os

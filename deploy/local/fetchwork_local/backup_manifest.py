@@ -51,7 +51,8 @@ def check_backup(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
         format_number, files = manifest["format"], manifest["files"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BackupDamaged(f"{folder / NAME} cannot be read ({type(error).__name__}): this is no backup, or it broke off.") from error
+        kind = type(error).__name__
+        raise BackupDamaged(f"{folder / NAME} cannot be read ({kind}): this is no backup, or it broke off.") from error
     if format_number != FORMAT:
         raise BackupDamaged(f"{folder} is a backup of format {format_number}, and this release reads {FORMAT}.")
     for name in (EVENTS, DATABASE):

@@ -1,7 +1,8 @@
 """A copy of the events server at one moment, taken while it serves, and a data folder made of such a copy.
 
-The server hands it out as to a replica (`SYNC`), which costs it what a rewrite of its log costs. Of a copy (RDB) beside `appendonly
-yes` Redis 7 and later, and Valkey, take no notice; so it becomes the base of an append-only log, which is what a rewrite makes too.
+The server hands it out as to a replica (`SYNC`), which costs it what a rewrite of its log costs. Of a copy (RDB) beside
+`appendonly yes` Redis 7 and later, and Valkey, take no notice; so it becomes the base of an append-only log, which is what a
+rewrite makes too.
 """
 
 import shutil

@@ -91,8 +91,12 @@ def _restore_database(folder: Path, dump: Path, *, password: str, log: Path) -> 
 
 
 def _analyse(port: int, *, password: str) -> None:
-    """Statistics are in no dump of this release of Postgres."""
+    """A dump is made without statistics."""
     command = [str(postgres_binary("vacuumdb")), "--analyze-only", "--quiet", "--no-password", "--host", LOOPBACK]
     command += ["--port", str(port), "--username", postgres.USER, postgres.DATABASE]
     environment = {"PGPASSWORD": password, "LC_ALL": "C", "PATH": os.defpath}
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=RESTORE_TIMEOUT_SECONDS, check=True)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=RESTORE_TIMEOUT_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        raise StackError(f"Postgres could not be analysed: {done.stderr.decode(errors='replace').strip()}")
