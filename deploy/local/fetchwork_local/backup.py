@@ -56,10 +56,10 @@ def take_backup(home: Home, folder: Path, *, progress: Progress = lambda _: None
 
 
 def _copy(state: StackState, folder: Path, progress: Progress) -> dict[str, str]:
-    events = {"port": state.ports.events, "password": state.secrets.events_password}
-    facts = {"events_from": _now(), "events": events_version(**events), "postgres": _postgres_version()}
+    port, password = state.ports.events, state.secrets.events_password
+    facts = {"events_from": _now(), "events": events_version(port=port, password=password), "postgres": _postgres_version()}
     progress("Copying the events server")
-    copy_events(folder / EVENTS, **events)
+    copy_events(folder / EVENTS, port=port, password=password)
     facts["database_from"] = _now()
     progress("Copying Postgres")
     _dump(folder / DATABASE, state)

@@ -67,7 +67,7 @@ class FetchPruner:
         row = await in_transaction(self._pool, prune)
         self._metrics.pruned.labels(what="fetches").inc(row["fetches"])
         self._metrics.pruned.labels(what="attempts").inc(row["attempts"])
-        has_more = row["looked_at"] == self._limit
+        has_more: bool = row["looked_at"] == self._limit
         self._after_fetch = row["last_id"] if has_more else FIRST
         return has_more
 
@@ -78,7 +78,7 @@ class FetchPruner:
 
         row = await in_transaction(self._pool, prune)
         self._metrics.pruned.labels(what="batches").inc(row["batches"])
-        has_more = row["looked_at"] == self._limit
+        has_more: bool = row["looked_at"] == self._limit
         self._after_batch = row["last_id"] if has_more else FIRST
         return has_more
 
