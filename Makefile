@@ -11,7 +11,7 @@ SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
 .PHONY: help setup up down test lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
-	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-api bench-backlog bench-frontier bench-guard capacity fuzz-api mutants clean
+	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -136,6 +136,9 @@ bench-api: setup ## Measure what the gateway takes in: single submissions and ba
 
 capacity: setup ## Measure how much this machine carries; write the table of docs/operations/capacity.md
 	@$(BIN)/python tests/bench/capacity.py
+
+bench-restore: setup ## Measure backup and restore of 100,000 fetches on this machine
+	@$(BIN)/python tests/bench/restore_time.py
 
 bench: setup ## Measure ready time, latency, throughput and memory on this machine
 	@$(BIN)/python tests/bench/figures.py

@@ -79,7 +79,7 @@ def _readers(secret: Secret, access_lists: Path) -> Mapping[str, Mapping[str, st
         },
         "migrate": {"fetchwork_database_url": database("owner")},
         "postgres": {name: secret(f"postgres_{name}") for name in ("superuser", "owner", "store")},
-        "events": redis("events"),
+        "events": {**redis("events"), "backup": secret("events_backup")},
         "broker": redis("broker"),
     }
 

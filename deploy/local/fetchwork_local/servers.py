@@ -33,7 +33,7 @@ def embedded_postgres(folder: Path, *, is_durable: bool = True, port: int | None
     postgres.create_cluster(folder / "postgres", password=password)
     command = postgres.postgres_command(folder / "postgres", port=chosen, is_durable=is_durable)
     is_up = partial(postgres.accepts_connections, chosen)
-    with _serving(command, log=folder / "postgres.log", is_up=is_up, stop_signal=postgres.STOP_SIGNAL):
+    with serving(command, log=folder / "postgres.log", is_up=is_up, stop_signal=postgres.STOP_SIGNAL):
         yield postgres.database_url(port=chosen, password=password)
 
 
@@ -47,7 +47,7 @@ def embedded_redis(folder: Path, *, is_durable: bool = True, port: int | None = 
     valkey.write_configuration(folder / "redis", port=chosen, password=password, is_durable=is_durable)
     command = valkey.valkey_command(folder / "redis")
     is_up = partial(valkey.accepts_commands, port=chosen, password=password)
-    with _serving(command, log=folder / "redis.log", is_up=is_up, stop_signal=valkey.STOP_SIGNAL):
+    with serving(command, log=folder / "redis.log", is_up=is_up, stop_signal=valkey.STOP_SIGNAL):
         yield valkey.redis_url(port=chosen, password=password)
 
 
@@ -60,12 +60,20 @@ def _password(folder: Path) -> str:
 
 
 @contextmanager
-def _serving(command: Command, *, log: Path, is_up: Callable[[], bool], stop_signal: str) -> Iterator[None]:
+def serving(
+    command: Command,
+    *,
+    log: Path,
+    is_up: Callable[[], bool],
+    stop_signal: str,
+    timeout_seconds: float = START_TIMEOUT_SECONDS,
+) -> Iterator[None]:
+    """A server that serves while the context is open, and is stopped then. Raises NotReady when it ends before it is up."""
     with log.open("ab") as output:
         # A session of its own: a Ctrl-C in the terminal must not stop the server before the test that uses it.
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     try:
-        wait_until(lambda: is_up() or server.poll() is not None, timeout_seconds=START_TIMEOUT_SECONDS, interval_seconds=0.01)
+        wait_until(lambda: is_up() or server.poll() is not None, timeout_seconds=timeout_seconds, interval_seconds=0.01)
         if server.poll() is not None:
             raise NotReady(f"The server ended with code {server.returncode}.\n{log.read_text(errors='replace')[-2000:]}")
         yield

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
+from fetchwork._backup_commands import backup, restore
 from fetchwork._batch_command import batch
 from fetchwork._change_commands import cancel, retry
 from fetchwork._events_command import events
@@ -30,6 +31,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "status": status,
     "env": env,
     "logs": logs,
+    "backup": backup,
+    "restore": restore,
     "fetch": fetch,
     "batch": batch,
     "list": list_fetches,

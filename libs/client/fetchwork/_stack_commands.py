@@ -35,7 +35,7 @@ def up(detach: Detach = False, port: Port = None) -> None:
 
     Exit codes: 0 it served, 1 it did not become ready and nothing is left running, 130 interrupted before it was ready.
     """
-    with _embedded_stack(port) as stack, CountedSignals() as signals:
+    with embedded_stack(port) as stack, CountedSignals() as signals:
         from fetchwork_local.errors import AlreadyRunning, Interrupted
 
         started_at = time.monotonic()
@@ -57,7 +57,7 @@ def down() -> None:
 
     Works on the stack of $FETCHWORK_HOME, and is fine when none runs.
     """
-    with _embedded_stack() as stack:
+    with embedded_stack() as stack:
         if not stack.is_running():
             say(f"No stack runs on {stack.home.folder}.")
             return
@@ -69,7 +69,7 @@ def down() -> None:
 
 def status(as_json: AsJson = False) -> None:
     """Show what runs and where. Exit codes: 0 ready, 1 not ready or not running."""
-    with _embedded_stack() as stack:
+    with embedded_stack() as stack:
         found = stack.status()
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
@@ -83,7 +83,7 @@ def env() -> None:
 
     Use it as: eval "$(fetchwork env)"
     """
-    with _embedded_stack() as stack:
+    with embedded_stack() as stack:
         found = stack.status()
         if found.gateway is None or found.api_key is None or found.demo is None:
             give_up(f"no stack runs on {found.home}; start one with `fetchwork up`.", ExitCode.UNREACHABLE)
@@ -94,7 +94,7 @@ def env() -> None:
 
 def logs(name: Name = None, follow: Follow = False, lines: Lines = 50) -> None:
     """Show the last lines of the logs."""
-    with _embedded_stack() as stack:
+    with embedded_stack() as stack:
         from fetchwork_local import logs as files
 
         paths = sorted(stack.home.logs.glob("*.log"))
@@ -113,7 +113,7 @@ def logs(name: Name = None, follow: Follow = False, lines: Lines = 50) -> None:
 
 
 @contextmanager
-def _embedded_stack(port: int | None = None) -> Iterator["Stack"]:
+def embedded_stack(port: int | None = None) -> Iterator["Stack"]:
     """The stack of $FETCHWORK_HOME. Ends the command when the package is missing, or with the reason of a StackError."""
     try:
         from fetchwork_local.errors import StackError

@@ -17,6 +17,7 @@ LATENESS_BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 3
 
 CONTENT_RESULTS = ("new", "duplicate")
 HOST_STATES = ("paused", "banned", "unreached")
+PRUNED = ("fetches", "attempts", "contents", "batches", "dead_letters")
 
 
 class StoreMetrics:
@@ -143,6 +144,10 @@ class StoreMetrics:
         self.robots_pruned = Counter(
             "fetchwork_robots_pruned_total", "robots.txt files deleted: long expired, or beyond the limit.", registry=registry
         )
+        self.pruned = Counter(
+            "fetchwork_pruned_total", "Rows deleted because they were old enough, or nothing refers to them.", ["what"],
+            registry=registry,
+        )
         self.robots_refused = Counter(
             "fetchwork_robots_refused_total", "robots.txt files not taken because of their size.", registry=registry
         )
@@ -210,6 +215,8 @@ class StoreMetrics:
         for result in CONTENT_RESULTS:
             self.contents.labels(result=result)
             self.content_bytes.labels(result=result)
+        for what in PRUNED:
+            self.pruned.labels(what=what)
         for kind in OutcomeKind:
             self.attempts.labels(outcome=kind.value)
         for served_by in (ServedByKind.CACHE, ServedByKind.COALESCED, ServedByKind.NOT_MODIFIED):

@@ -28,7 +28,9 @@ from store.handlers import AcceptHandler, Data, Handler, RecordHandler
 from store.hosts.pace import PaceSettings
 from store.maintenance.abandoner import Abandoner
 from store.maintenance.census import Census
+from store.maintenance.content_pruner import ContentPruner
 from store.maintenance.expirer import Expirer
+from store.maintenance.fetch_pruner import FetchPruner
 from store.maintenance.follower_finisher import FollowerFinisher
 from store.maintenance.follower_promoter import FollowerPromoter
 from store.maintenance.host_census import HostCensus
@@ -242,6 +244,14 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
             limit_bytes=settings.robots_limit_bytes,
             metrics=parts.metrics,
         ),
+        FetchPruner(
+            pool=parts.pool,
+            fetch_retention_seconds=settings.fetch_retention_seconds,
+            dead_letter_retention_seconds=settings.dead_letter_retention_seconds,
+            limit=settings.prune_limit_rows,
+            metrics=parts.metrics,
+        ),
+        ContentPruner(pool=parts.pool, limit=settings.prune_limit_rows, metrics=parts.metrics),
         StreamTrimmer(
             redis=parts.events,
             clock=utc_now,

@@ -9,6 +9,9 @@ from pydantic import Field, SecretStr
 REPORT_SECONDS = 1.0
 """What a worker keeps free at the end of a lease, so that its outcome can still be published inside it."""
 
+IDEMPOTENCY_SECONDS = 86_400
+"""How long a gateway remembers what a request with an Idempotency-Key came to."""
+
 
 class MigrationSettings(ProcessSettings):
     """All that `python -m store migrate` needs: the schema's owner, and no other server."""
@@ -90,6 +93,15 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     robots_limit_bytes: int = Field(
         default=1024**3, ge=1024**2, description="All robots.txt files together at most; the first to expire goes first."
     )
+    fetch_retention_seconds: float = Field(
+        default=0, ge=0, description="How long a finished fetch is kept, with attempts and content; 0 keeps it for ever."
+    )
+    dead_letter_retention_seconds: float = Field(
+        default=0, ge=0, description="How long a parked message is kept, put back or not; 0 keeps it for ever."
+    )
+    prune_limit_rows: int = Field(
+        default=500, ge=1, le=5000, description="Rows that one pass of a pruner looks at, and deletes, at most."
+    )
     accepted_retention_seconds: float = Field(
         default=3600, ge=0, le=604_800, description="How long acknowledged accept events stay in the stream."
     )
@@ -120,6 +132,7 @@ class StoreSettings(MigrationSettings, ServiceSettings):
             "database_bytes": self.database_limit_bytes,
             "ingest_batch_entries": self.ingest_batch_entries,
             "record_batch_entries": self.record_batch_entries,
+            "prune_rows": self.prune_limit_rows,
         }
 
     def faults(self) -> list[str]:
@@ -159,5 +172,9 @@ class StoreSettings(MigrationSettings, ServiceSettings):
             (
                 self.breaker_patience_seconds < self.breaker_seconds,
                 "FETCHWORK_BREAKER_PATIENCE_SECONDS is below FETCHWORK_BREAKER_SECONDS; fetches would fail before a probe.",
+            ),
+            (
+                0 < self.fetch_retention_seconds < IDEMPOTENCY_SECONDS,
+                "FETCHWORK_FETCH_RETENTION_SECONDS is neither 0 nor a day: an Idempotency-Key would name a fetch that is gone.",
             ),
         ]

@@ -72,6 +72,7 @@ async def test_the_limits_of_every_link_are_on_metrics(settings: StoreSettings) 
     assert {name.partition('link="')[2].rstrip('"}'): float(value) for name, value in lines.items()} == {
         "leased_trains": 21,
         "leased_fetches": settings.dispatch_leased_fetches,
+        "prune_rows": settings.prune_limit_rows,
         "claim_fetches": settings.dispatch_claim_fetches,
         "batch_fetches": settings.dispatch_batch_fetches,
         "database_connections": 11,

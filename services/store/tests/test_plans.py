@@ -84,6 +84,15 @@ HOT = [
     "batches_keep",
     "batches_read",
     "key_totals",
+    "contents_hold",
+    "contents_renew",
+    "fetches_prune",
+    "batches_prune",
+    "batch_counts_prune",
+    "dead_letters_prune",
+    "contents_unused",
+    "contents_lock",
+    "contents_prune",
 ]
 TABLES = (
     "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|operator_log|dead_letters|fetch_labels|"
@@ -134,6 +143,11 @@ INDEXED = [
     ("keys_page_of_tenant", "api_keys_of_tenant"),
     ("operator_log_page", "operator_log_pkey"),
     ("audit_page", "audit_log_pkey"),
+    ("fetches_prune", "fetches_pkey"),
+    ("batches_prune", "fetches_of_batch"),
+    ("contents_unused", "fetches_of_content"),
+    ("contents_prune", "fetches_of_content"),
+    ("dead_letters_prune", "dead_letters_pkey"),
 ]
 
 FILL = f"""

@@ -49,6 +49,7 @@ def test_every_contradiction_is_named_at_once_without_showing_secrets() -> None:
         ("FETCHWORK_DISPATCH_POLL_MS=5000 FETCHWORK_LEASE_MARGIN_SECONDS=2", "FETCHWORK_LEASE_MARGIN_SECONDS"),
         ("FETCHWORK_BREAKER_SECONDS=3600", "FETCHWORK_BREAKER_LIMIT_SECONDS"),
         ("FETCHWORK_BREAKER_PATIENCE_SECONDS=1", "FETCHWORK_BREAKER_SECONDS"),
+        ("FETCHWORK_FETCH_RETENTION_SECONDS=3600", "a day"),
     ],
 )
 def test_links_that_do_not_fit_each_other_keep_the_store_from_starting(name: str, other: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import zstandard
 
 from store.contents.digests import digest_bytes
-from store.contents.keep import Content, Kept, keep_contents
+from store.contents.keep import Content, Kept, keep_contents, renew_content
 from store.database import Connection, Pool, in_transaction
 from store.errors import DataRefused
 
@@ -21,7 +21,9 @@ async def upload_content(pool: Pool, digest: str, body: bytes, *, size_bytes: in
     await asyncio.to_thread(_check, body, digest=digest, size_bytes=size_bytes)
 
     async def keep(connection: Connection) -> Kept:
-        return await keep_contents(connection, {digest_bytes(digest): Content(size_bytes=size_bytes, body=body)}, now=None)
+        kept = await keep_contents(connection, {digest_bytes(digest): Content(size_bytes=size_bytes, body=body)}, now=None)
+        await renew_content(connection, digest_bytes(digest), now=None)
+        return kept
 
     return await in_transaction(pool, keep)
 

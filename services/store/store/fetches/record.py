@@ -10,7 +10,7 @@ import asyncpg
 from common.contracts.fetches import ErrorType, FetchAttempted, FetchError, Outcome, OutcomeKind
 
 from store.contents.digests import digest_bytes
-from store.contents.keep import Content, Kept, keep_contents, known_digests
+from store.contents.keep import Content, Kept, hold_contents, keep_contents
 from store.database import Connection
 from store.fetches.audit import presentable, write_audit
 from store.fetches.finish import Finished, finish_fetches
@@ -131,7 +131,7 @@ async def _with_content(connection: Connection, attempts: Sequence[Attempt]) -> 
         for attempt in attempts
         if attempt.body is None and (reference := attempt.attempted.outcome.body) is not None
     }
-    stored = await known_digests(connection, sorted(referenced))
+    stored = await hold_contents(connection, sorted(referenced))
     missing = referenced - stored
     return [_without_content(attempt) if _lacks(attempt, missing) else attempt for attempt in attempts]
 

@@ -28,7 +28,8 @@ ORDER BY queue.id
 FOR UPDATE OF queue;
 
 -- name: reuse_newest
--- For each asker the newest stored response of its sharing key, if it is younger than the asker accepts and no larger.
+-- For each asker the newest stored response of its sharing key, if it is younger than the asker accepts and no larger. It is not
+-- pruned before the transaction ends, nor is its content.
 SELECT given.id AS asker_id, extract(epoch FROM coalesce($5::timestamptz, now()) - stored.fetched_at)::float8 AS age_seconds,
        stored.*, contents.size_bytes
 FROM unnest($1::uuid[], $2::bytea[], $3::float8[], $4::bigint[]) AS given (id, sharing_key, max_age_seconds, max_bytes)
@@ -39,19 +40,22 @@ CROSS JOIN LATERAL (
     WHERE fetches.sharing_key = given.sharing_key
     ORDER BY fetches.fetched_at DESC
     LIMIT 1
+    FOR KEY SHARE
 ) AS stored
 LEFT JOIN contents ON contents.digest = stored.content_digest
 WHERE stored.fetched_at > coalesce($5::timestamptz, now()) - make_interval(secs => given.max_age_seconds)
   AND coalesce(contents.size_bytes, 0) <= given.max_bytes;
 
 -- name: reuse_stored
--- Finished fetches by id, to be told again under other ids.
+-- Finished fetches by id, to be told again under other ids; none is pruned before the transaction ends, nor is its content.
 SELECT fetches.id, status, response_status, response_headers, media_type, detected_media_type, charset, charset_source, coding,
        redirects, final_url, content_digest, error_type, error_detail, fetched_at, finished_at, served_by_id, contents.size_bytes
 FROM fetches
 LEFT JOIN contents ON contents.digest = fetches.content_digest
 WHERE fetches.id = ANY($1::uuid[])
-  AND fetches.status <> 'queued';
+  AND fetches.status <> 'queued'
+ORDER BY fetches.id
+FOR KEY SHARE OF fetches;
 
 -- name: followers_lock
 -- At most $2 fetches that wait for these leaders. Those that somebody else holds are left for later.

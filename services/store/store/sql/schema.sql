@@ -68,6 +68,7 @@ CREATE INDEX fetches_reusable ON fetches (sharing_key, fetched_at DESC) WHERE sh
 CREATE INDEX fetches_of_tenant ON fetches (tenant, id);
 CREATE INDEX fetches_of_host ON fetches (tenant, host, id);
 CREATE INDEX fetches_of_batch ON fetches (batch_id, id) WHERE batch_id IS NOT NULL;
+CREATE INDEX fetches_of_content ON fetches (content_digest) WHERE content_digest IS NOT NULL;
 CREATE INDEX fetches_pending ON fetches (tenant, id) WHERE finished_at IS NULL;
 CREATE INDEX fetches_without_response ON fetches (tenant, status, id) WHERE status IN ('failed', 'cancelled', 'expired');
 
