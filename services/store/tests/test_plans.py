@@ -83,10 +83,17 @@ HOT = [
     "batches_keep",
     "batches_read",
     "key_totals",
+    "traffic_now",
+    "traffic_keep",
+    "traffic_since",
+    "traffic_prune",
+    "traffic_hosts",
+    "traffic_hosts_sampled",
+    "traffic_failures",
 ]
 TABLES = (
     "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|operator_log|dead_letters|fetch_labels|"
-    "batches|batch_counts|key_counts|api_keys"
+    "batches|batch_counts|key_counts|api_keys|traffic_samples"
 )
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
@@ -132,6 +139,12 @@ INDEXED = [
     ("keys_page_of_tenant", "api_keys_of_tenant"),
     ("operator_log_page", "operator_log_pkey"),
     ("audit_page", "audit_log_pkey"),
+    ("traffic_now", "fetch_queue_slots"),
+    ("traffic_now", "fetch_queue_due"),
+    ("traffic_since", "traffic_samples_pkey"),
+    ("traffic_prune", "traffic_samples_pkey"),
+    ("traffic_hosts", "fetch_queue_of_host"),
+    ("traffic_failures", "fetches_failed"),
 ]
 
 FILL = f"""
