@@ -28,7 +28,8 @@ def busy_overview(**members: Any) -> Overview:
         wave = 60 + 40 * ((number * 7) % 13) // 13 + (90 if 38 < number < 44 else 0)
         queue = {"queued": 400 + 25 * abs(30 - number), "running": 12 + number % 5, "oldest_seconds": 4.2}
         samples.append(sample(minute - timedelta(minutes=60 - number), **totals, **queue))
-        ends = {"succeeded": wave - 9, "failed": 2 + (number % 11 == 0) * 24, "cancelled": number % 4 // 2, "expired": number % 7 // 6}
+        failed = 26 if number % 11 == 0 else 2
+        ends = {"succeeded": wave - 9, "failed": failed, "cancelled": number % 4 // 2, "expired": number % 7 // 6}
         totals = {name: count + ends.get(name, wave) for name, count in totals.items()}
     latest = sample(now, **totals, queued=1284, running=14, oldest_seconds=4.2)
     facts = {"now": latest, "samples": samples, "workers": 2, "worker_slots": 32, "hosts": _hosts(now), "failures": failures(now)}

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the 
 VENDOR = Path(__file__).parent / "vendor"
 SHOWN = "document.readyState == 'complete' && document.querySelector('h1') != null"
 SIGNED_IN = "document.querySelector('#status[data-live]') != null && document.readyState == 'complete'"
+PICTURE_LIMIT = 2000
 WIDTHS = (360, 1440)
 SCHEMES = ("light", "dark")
 AXE = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations
@@ -66,7 +67,7 @@ async def axe_issues(page: Page) -> Any:
 async def take_picture(page: Page, name: str) -> None:
     """Of the whole page, into docs/pictures, where a make verb asks for it."""
     if folder := os.environ.get("FETCHWORK_STATUS_PICTURES"):
-        height = await page.value("document.documentElement.scrollHeight")
+        height = min(await page.value("document.documentElement.scrollHeight"), PICTURE_LIMIT)
         width = await page.value("innerWidth")
         await page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         await page.picture(Path(folder) / name)

@@ -33,7 +33,7 @@ async def read_traffic(pool: Pool) -> TrafficSample:
 
 
 async def read_overview(pool: Pool, pace: PaceSettings, fleet: BrokerState) -> Overview:
-    """The deployment at a glance. One statement after another: it takes one connection, never several. Raises DatabaseUnavailable."""
+    """The deployment at a glance, one statement after another, so that it takes one connection. Raises DatabaseUnavailable."""
     now = await read_traffic(pool)
     samples = await fetch_rows(pool, SINCE, now.at - WINDOW, SAMPLES_LIMIT)
     hosts = await _busiest(pool, pace, pending=now.queued + now.running)

@@ -55,7 +55,7 @@ async def sign_in(request: Request, means: UseMeans) -> Response:
             means.metrics.refused_keys.labels(reason=found).inc()
             return _refuse(report, ProblemType.UNAUTHENTICATED, "That is no key of this deployment, or it is good no more.")
         if Scope.ADMIN not in found.scopes:
-            return _refuse(report, ProblemType.INSUFFICIENT_SCOPE, "That key is good, but it needs the scope admin for this page.")
+            return _refuse(report, ProblemType.INSUFFICIENT_SCOPE, "That key is good, but this page needs the scope admin.")
         secret = await means.sessions.make_secret(found)
     except (EventsUnavailable, StoreUnavailable):
         return _try_later(report, "Nobody can say right now whether that key is good. Try again soon.")

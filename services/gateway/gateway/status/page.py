@@ -51,10 +51,13 @@ class Facts:
 def status_page(facts: Facts) -> HTMLResponse:
     """The whole deployment, for an operator who has signed in."""
     state, reasons = _state(facts)
-    return _page("status.html", 200, facts=facts, state=state, reasons=reasons, live_seconds=LIVE_SECONDS, **_traffic(facts.overview))
+    drawn = _traffic(facts.overview)
+    return _page("status.html", 200, facts=facts, state=state, reasons=reasons, live_seconds=LIVE_SECONDS, **drawn)
 
 
-def sign_in_page(report: HealthReport, *, error: str = "", status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+def sign_in_page(
+    report: HealthReport, *, error: str = "", status: int = 200, headers: Mapping[str, str] | None = None
+) -> HTMLResponse:
     """Whether the service is ready, and a form; `error` is why nobody was let in."""
     return _page("sign_in.html", status, headers=headers, is_ready=report.is_healthy, error=error)
 

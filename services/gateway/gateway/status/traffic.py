@@ -57,7 +57,7 @@ def _minutes(before: TrafficSample, after: TrafficSample) -> Iterator[Minute]:
 
 
 def _share(whole: int, number: int, count: int) -> int:
-    """The part of one of so many minutes; all parts add up to the whole. Totals that went back, as after a restore, are no traffic."""
+    """The part of one of so many minutes; all add up to the whole. Totals that went back, as after a restore, are no traffic."""
     whole = max(0, whole)
     return whole * (number + 1) // count - whole * number // count
 
