@@ -11,7 +11,8 @@ SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
 .PHONY: help setup up down test lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
-	plan skew coverage worker-start worker-log worker-stop archive sbom release docs lock bench bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
+	plan skew coverage worker-start worker-log worker-stop archive sbom release docs pictures lock \
+	bench bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -121,6 +122,10 @@ release: ## One step of a release: make release STEP=check SERVICE=gateway
 docs: setup ## Write what is generated: documentation, Prometheus rules
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python deploy/monitoring/write_rules.py
+
+pictures: setup ## Take the pictures of the status page in docs/pictures again; needs Chromium
+	@mkdir -p docs/pictures
+	FETCHWORK_STATUS_PICTURES=docs/pictures $(BIN)/python -m pytest -q services/gateway/tests/test_status_browser.py -k everybody
 
 bench-guard: setup ## Measure what the egress guard costs, on kept and on fresh connections
 	@$(BIN)/python tests/bench/guard_cost.py --limit 0.9

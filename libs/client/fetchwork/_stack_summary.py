@@ -27,6 +27,7 @@ Try next:
   curl -sS {gateway}/v1/fetches -H 'Authorization: Bearer {api_key}' \\
     -H 'Content-Type: application/json' -d '{{"url": "{demo}"}}'
   {command} fetch {demo}
+  open {gateway}/ in a browser and sign in with the API key: traffic, queue, hosts, failures
 
 This is for development, not for production: everything runs on this machine, the key is kept in the data folder.
 {ending}"""

@@ -37,12 +37,13 @@ from gateway.routes import (
     plans,
     problems,
     retries,
+    status,
 )
 from gateway.settings import GatewaySettings
 
 ROOMS = (
     fetches, fetch_lists, retries, plans, contents, batches, events, keys, calling_key, audit, hosts, dead_letters, firecrawl,
-    problems, health, documentation,
+    problems, health, documentation, status,
 )  # fmt: skip
 """The modules with routes, in the order in which the document lists them."""
 GRACEFUL_SHUTDOWN_SECONDS = 10
@@ -80,11 +81,8 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
     app.add_middleware(RateLimits, quotas=means.quotas, metrics=means.metrics)
     app.add_middleware(
         Authentication,
-        first_key=settings.api_key.get_secret_value(),
-        ring=means.key_ring,
-        uses=means.key_uses,
+        credentials=means.credentials,
         tickets=means.tickets,
-        clock=means.clock,
         metrics=means.metrics,
     )
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)

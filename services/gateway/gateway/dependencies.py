@@ -13,9 +13,11 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.params import Depends as Dependency
 from fastapi.security.base import SecurityBase
 
+from gateway.access.credentials import Credentials
 from gateway.access.key_ring import KeyRing
 from gateway.access.key_use import KeyUseReporter
 from gateway.access.quotas import Quotas
+from gateway.access.sessions import Sessions
 from gateway.access.tickets import Tickets
 from gateway.batches.limits import BatchSettings
 from gateway.feed.reader import Feed
@@ -28,6 +30,7 @@ from gateway.plans.planner import Planner
 from gateway.principal import Principal
 from gateway.problems.answers import Problem, ProblemType
 from gateway.promises.publish import Publisher
+from gateway.status.overview import OverviewReader
 from gateway.store_client import StoreClient
 
 
@@ -36,6 +39,7 @@ class Means:
     """The gateway's parts, as routes use them.
 
     `is_let_in` says of a caller who was let in whether it still would be; nothing waits longer than `wait_limit_seconds`.
+    With `is_public_https` browsers come by https, whatever the proxy before us speaks with us.
     """
 
     publisher: Publisher
@@ -45,6 +49,10 @@ class Means:
     batches: BatchSettings
     feed: Feed
     tickets: Tickets
+    sessions: Sessions
+    credentials: Credentials
+    overview: OverviewReader
+    is_public_https: bool
     feed_clients: WaitingRoom
     waits: WaitingRoom
     batch_uploads: WaitingRoom

@@ -1,5 +1,6 @@
 """Every metric of the gateway, in one registry that the composition root owns."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from common.chassis.build import register_build_info
@@ -99,6 +100,7 @@ class GatewayMetrics:
         self._closed = Gauge(
             "fetchwork_gate_closed", "1 from a refusal on until something is let in again, else 0.", ["gate"], registry=registry
         )
+        self._refusing: set[Gate] = set()
         self._refused = Counter("fetchwork_gate_refusals_total", "Requests refused at a limit.", ["gate"], registry=registry)
         self.quota_refusals = Counter(
             "fetchwork_quota_refusals_total", "Requests refused because their key used up a limit.", ["limit"], registry=registry
@@ -178,9 +180,15 @@ class GatewayMetrics:
         for reason in StreamEnd:
             self.stream_ends.labels(reason=reason)
 
+    @property
+    def closed_gates(self) -> Sequence[Gate]:
+        """Where the last request was refused."""
+        return [gate for gate in Gate if gate in self._refusing]
+
     def note_gate(self, gate: Gate, *, is_closed: bool) -> None:
         """One request was refused at a limit, or passed it."""
         self._closed.labels(gate=gate).set(is_closed)
+        (self._refusing.add if is_closed else self._refusing.discard)(gate)
         if is_closed:
             self._refused.labels(gate=gate).inc()
 

@@ -12,9 +12,11 @@ from common.robots.rules import product_token
 from common.streams.connection import connect_redis
 from redis.asyncio import Redis
 
+from gateway.access.credentials import Credentials
 from gateway.access.key_ring import KeyRing
 from gateway.access.key_use import KeyUseReporter
 from gateway.access.quotas import Quotas
+from gateway.access.sessions import Sessions
 from gateway.access.tickets import Tickets
 from gateway.dependencies import Means
 from gateway.feed.reader import Feed
@@ -26,6 +28,7 @@ from gateway.plans.egress import EgressPlanner
 from gateway.plans.planner import Planner
 from gateway.promises.publish import Publisher
 from gateway.settings import GatewaySettings
+from gateway.status.overview import OverviewReader
 from gateway.store_client import StoreClient
 
 FEED_CONNECTIONS = 16
@@ -66,6 +69,12 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
             planner=_planner(store, settings, metrics, clock, closing),
             feed=feed,
             tickets=Tickets(reading, ttl_seconds=settings.ticket_ttl_seconds, per_key_limit=settings.tickets_per_key_limit),
+            sessions=Sessions(reading, ttl_seconds=settings.session_ttl_seconds, per_key_limit=settings.sessions_per_key_limit),
+            credentials=Credentials(
+                first_key=settings.api_key.get_secret_value(), ring=key_ring, uses=key_uses, clock=clock
+            ),
+            overview=OverviewReader(store, max_age_seconds=settings.overview_max_age_seconds),
+            is_public_https=settings.public_https,
             feed_clients=_room(
                 Gate.FEED_CLIENTS, metrics, settings.feed_clients_limit, each=settings.feed_clients_per_key_limit
             ),

@@ -133,6 +133,18 @@ class GatewaySettings(TargetSettings, ServiceSettings):
     tickets_per_key_limit: int = Field(
         default=1000, ge=1, le=1_000_000, description="Tickets that one API key may make in that time; above it we answer 429."
     )
+    session_ttl_seconds: int = Field(
+        default=43_200, ge=60, le=604_800, description="How long somebody stays signed in to the status page."
+    )
+    sessions_per_key_limit: int = Field(
+        default=100, ge=1, le=100_000, description="Sessions that one API key may open in that time; above it nobody does."
+    )
+    overview_max_age_seconds: float = Field(
+        default=1.0, ge=0, le=60, description="How old the status page's numbers may be; all who look share one reading."
+    )
+    public_https: bool = Field(
+        default=False, description="Browsers come by https, through a proxy that ends TLS: their cookies are `Secure`."
+    )
     wait_limit_seconds: float = Field(
         default=30.0, ge=1, le=300, description="How long a request waits at most, whatever `wait` asks for."
     )

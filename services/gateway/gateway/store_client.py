@@ -14,6 +14,7 @@ from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import BODY_LIMIT_BYTES, AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostOperation, HostPage, HostState, HostView
 from common.contracts.keys import KeyChanges, KeyCreation, KeyOperation, KeyPage, KeyRecord, KeyRotation, KeyUses
+from common.contracts.overview import Overview
 from common.contracts.plans import PlanAnswer, PlanInquiry
 from common.contracts.views import FetchPage, FetchView
 from pydantic import BaseModel, ValidationError
@@ -205,6 +206,10 @@ class StoreClient:
         """The key, which nobody may use any more; None when there is none of this id. Raises StoreUnavailable."""
         answer = await self._call("DELETE", f"keys/{key_id}", query={"actor": actor}, answers={200, 404})
         return None if answer.status == 404 else _read(KeyRecord, answer)
+
+    async def read_overview(self) -> Overview:
+        """The whole deployment at a glance, of all tenants. Raises StoreUnavailable."""
+        return _read(Overview, await self._call("GET", "overview", answers={200}))
 
     async def list_operations(self, *, limit: int, after: str | None) -> OperationPage:
         """What operators did, the newest first, from the one behind `after` on. Raises StoreUnavailable."""

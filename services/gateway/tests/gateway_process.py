@@ -18,6 +18,7 @@ LIMITS = {
     "FETCHWORK_BATCH_PATIENCE_SECONDS": "0.5",
     "FETCHWORK_BATCH_IDLE_SECONDS": "1",
     "FETCHWORK_KEY_POLL_SECONDS": "0.5",
+    "FETCHWORK_OVERVIEW_MAX_AGE_SECONDS": "0",  # tests of what a page shows do not wait for it
 }
 
 

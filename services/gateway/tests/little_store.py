@@ -19,6 +19,7 @@ from common.contracts.batches import BatchCounts, BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
 from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.hosts import HostPage, HostState, HostView, PaceRule, PaceView
+from common.contracts.overview import Overview, TrafficSample
 from common.contracts.plans import HostPlan, PlanAnswer
 from common.contracts.robots import RobotsFile
 from common.contracts.tenants import DEFAULT_TENANT
@@ -49,6 +50,13 @@ def host_plan(host: str) -> HostPlan:
     return HostPlan(host=host, pace=PaceView(rule=PaceRule.DEFAULT, delay_ms=0, max_in_flight=1))
 
 
+def fresh_overview() -> Overview:
+    """A deployment that has never fetched anything and has one worker."""
+    counts = dict.fromkeys(TrafficSample.model_fields.keys() - {"at"}, 0)
+    now = TrafficSample(at=utc_now(), **counts)
+    return Overview(now=now, samples=[], workers=1, worker_slots=16, hosts=[], failures=[])
+
+
 def _json(view: BaseModel, *, status: int = 200) -> web.Response:
     return web.Response(text=view.model_dump_json(), content_type="application/json", status=status)
 
@@ -72,6 +80,7 @@ class LittleStore:
     robots: dict[str, RobotsFile] = field(default_factory=dict)
     robots_omitted: set[str] = field(default_factory=set)
     dead_letters: dict[int, DeadLetterView] = field(default_factory=dict)
+    overview: Overview | None = None
     keys: LittleKeys = field(default_factory=LittleKeys)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     ingests_after: int = 0
@@ -126,6 +135,7 @@ class LittleStore:
                 web.post("/internal/v1/plan", self.plan),
                 web.get("/internal/v1/dead-letters", self.list_dead_letters),
                 web.post("/internal/v1/dead-letters/{id}/redrive", self.redrive),
+                web.get("/internal/v1/overview", self.get_overview),
                 *self.keys.routes(),
             ]
         )
@@ -249,6 +259,10 @@ class LittleStore:
                 robots_omitted=[origin for origin in inquiry["origins"] if origin in self.robots_omitted],
             )
         )
+
+    async def get_overview(self, request: web.Request) -> web.Response:
+        """The deployment at a glance; of one that is empty unless a test said otherwise."""
+        return _json(self.overview or fresh_overview())
 
     async def list_dead_letters(self, request: web.Request) -> web.Response:
         """A page of dead letters, the newest first."""

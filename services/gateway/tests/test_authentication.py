@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 
 from gateway.access.api_keys import ApiKey
 from gateway.access.authentication import Authentication
+from gateway.access.credentials import Credentials
 from gateway.access.key_verdicts import judge_key
 from gateway.access.tickets import Tickets
 from gateway.metrics import GatewayMetrics, KeyRefusal
@@ -170,7 +171,10 @@ async def test_only_who_is_let_in_has_used_a_key(gateway: Any, events: Redis) ->
     tickets = Tickets(events, ttl_seconds=60, per_key_limit=10)
     inner = PlainTextResponse("in")
     app = Authentication(
-        inner, first_key=KEY, ring=ring, uses=uses, tickets=tickets, clock=lambda: NOW, metrics=metrics
+        inner,
+        credentials=Credentials(first_key=KEY, ring=ring, uses=uses, clock=lambda: NOW),
+        tickets=tickets,
+        metrics=metrics,
     )
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://gateway") as caller:
         answers = [(await caller.get("/v1/x", headers=_as(key))).status_code for key in (good, revoked, KEY, new_key())]

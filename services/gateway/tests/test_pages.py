@@ -80,7 +80,8 @@ def test_the_wheel_has_every_file(repository: Path, tmp_path: Path) -> None:
     folder = _copied(source, tmp_path / "source")
     subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=folder, capture_output=True, check=True, timeout=60)
     (wheel,) = tmp_path.glob("*.whl")
-    files = {str(path.relative_to(source)) for path in (source / "gateway/static").rglob("*") if path.is_file()}
+    folders = (source / "gateway/static", source / "gateway/templates")
+    files = {str(path.relative_to(source)) for each in folders for path in each.rglob("*") if path.is_file()}
     assert len(files) >= 8
     assert files <= set(zipfile.ZipFile(wheel).namelist())
 

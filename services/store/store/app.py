@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 
-from store.api import audit, batches, contents, dead_letters, fetches, hosts, keys, plans, robots
+from store.api import audit, batches, contents, dead_letters, fetches, hosts, keys, overview, plans, robots
 from store.api.access import Access
 from store.errors import DatabaseUnavailable, DataRefused, EventsUnavailable
 
@@ -25,6 +25,7 @@ def create_app(access: Access) -> FastAPI:
     app.include_router(plans.router)
     app.include_router(keys.router)
     app.include_router(audit.router)
+    app.include_router(overview.router)
     app.add_exception_handler(DatabaseUnavailable, _unavailable)
     app.add_exception_handler(EventsUnavailable, _events_unavailable)
     app.add_exception_handler(DataRefused, _refused)

@@ -41,6 +41,7 @@ from store.maintenance.refuser import Refuser
 from store.maintenance.robots_pruner import RobotsPruner
 from store.maintenance.size_census import SizeCensus
 from store.maintenance.stream_trimmer import StreamTrimmer
+from store.maintenance.traffic_sampler import TrafficSampler
 from store.metrics import StoreMetrics
 from store.migrate import migrate
 from store.outbox.relay import Relay
@@ -258,6 +259,7 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
             accepted_retention_seconds=settings.accepted_retention_seconds,
             feed_retention_seconds=settings.feed_retention_seconds,
         ),
+        TrafficSampler(pool=parts.pool, retention_seconds=settings.traffic_retention_seconds),
         Census(pool=parts.pool, redis=parts.events, members=members, metrics=parts.metrics),
         *_censuses(parts),
     ]
@@ -284,6 +286,7 @@ def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicor
         token=settings.store_token.get_secret_value(),
         upload_limit_bytes=settings.content_upload_limit_bytes,
         has_fetcher=lambda: dispatcher.has_fetcher,
+        fleet=lambda: dispatcher.fleet,
         pace=parts.pace,
         metrics=parts.metrics,
         wake_dispatcher=dispatcher.wake.set,

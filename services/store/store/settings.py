@@ -108,6 +108,9 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     feed_retention_seconds: float = Field(
         default=86_400, ge=60, le=2_592_000, description="How long the public feed reaches back."
     )
+    traffic_retention_seconds: float = Field(
+        default=604_800, ge=7200, le=7_776_000, description="How long the samples of traffic are kept, one a minute."
+    )
     content_upload_limit_bytes: int = Field(
         default=BODY_LIMIT_BYTES + 1024 * 1024, ge=1024, description="Largest compressed body accepted at the content endpoint."
     )

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from store.api.access import Access
 from store.app import create_app
 from store.database import Pool
+from store.dispatch.broker import BrokerState
 from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
@@ -36,6 +37,7 @@ async def open_caller(pool: Pool, events: Redis, *, pace: PaceSettings = PACE) -
         token=TOKEN,
         upload_limit_bytes=10_000,
         has_fetcher=lambda: True,
+        fleet=lambda: BrokerState(slots=32, workers=2, has_marker=True),
         pace=pace,
         metrics=metrics,
         wake_dispatcher=lambda: woken.append("dispatcher"),

@@ -13,8 +13,9 @@ from ledger_words import accept_events, accepted, at
 from redis.asyncio import Redis
 from store.api.access import Access
 from store.app import create_app
-from store.hosts.pace import PaceSettings
 from store.database import Pool, fetch_rows
+from store.dispatch.broker import BrokerState
+from store.hosts.pace import PaceSettings
 from store.maintenance.robots_pruner import RobotsPruner
 from store.metrics import StoreMetrics
 
@@ -32,6 +33,7 @@ async def client(pool: Pool, events: Redis) -> AsyncIterator[httpx2.AsyncClient]
         token=TOKEN,
         upload_limit_bytes=10_000,
         has_fetcher=lambda: True,
+        fleet=lambda: BrokerState(slots=32, workers=2, has_marker=True),
         pace=PaceSettings(delay_ms=0, max_in_flight=1),
         metrics=StoreMetrics(),
         wake_dispatcher=lambda: None,

@@ -93,10 +93,17 @@ HOT = [
     "contents_unused",
     "contents_lock",
     "contents_prune",
+    "traffic_now",
+    "traffic_keep",
+    "traffic_since",
+    "traffic_prune",
+    "traffic_hosts",
+    "traffic_hosts_sampled",
+    "traffic_failures",
 ]
 TABLES = (
     "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|operator_log|dead_letters|fetch_labels|"
-    "batches|batch_counts|key_counts|api_keys|outbox"
+    "batches|batch_counts|key_counts|api_keys|outbox|traffic_samples"
 )
 WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
 INDEXED = [
@@ -148,6 +155,12 @@ INDEXED = [
     ("contents_unused", "fetches_of_content"),
     ("contents_prune", "fetches_of_content"),
     ("dead_letters_prune", "dead_letters_pkey"),
+    ("traffic_now", "fetch_queue_slots"),
+    ("traffic_now", "fetch_queue_due"),
+    ("traffic_since", "traffic_samples_pkey"),
+    ("traffic_prune", "traffic_samples_pkey"),
+    ("traffic_hosts", "fetch_queue_of_host"),
+    ("traffic_failures", "fetches_failed"),
 ]
 
 FILL = f"""

@@ -27,6 +27,8 @@ TENANT_FIELD: Final = b"tenant"
 
 TICKET_KEY_PREFIX: Final = "fetchwork:v1:ticket:"
 """SHA-256 of a ticket for the feed → who it was made for, with an expiry. Gateways share them."""
+SESSION_KEY_PREFIX: Final = "fetchwork:v1:session:"
+"""The same of a session of the status page."""
 
 # On the broker Redis: may vanish at any time.
 COMMAND_QUEUE: Final = "fetchwork.v1.perform"

@@ -3,34 +3,21 @@
 All who are refused get the same answer, whatever was wrong with their key.
 """
 
-import hashlib
-import hmac
-
-import structlog
-from common.clock import Clock
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access.api_keys import read_key
-from gateway.access.key_ring import KeyRing
-from gateway.access.key_use import KeyUseReporter
-from gateway.access.key_verdicts import judge_key
+from gateway.access.credentials import Credentials
 from gateway.access.tickets import Tickets, feed_ticket
 from gateway.errors import FeedUnavailable, StoreUnavailable
 from gateway.metrics import GatewayMetrics, KeyRefusal
-from gateway.principal import Principal
 from gateway.problems.answers import ProblemType, gateway_error_response, problem_response
 
 PROTECTED_PREFIXES = ("/v1/", "/v2/")
-ACTOR_DIGITS = 8
-"""Hexadecimal digits of the SHA-256 of the first key that name it: enough to tell keys apart, useless for guessing one."""
 REFUSED = "Send the header `Authorization: Bearer KEY` with a key of this deployment."
 UNKNOWN_YET = "Nobody can say right now whether this key is known; send it again."
 
-log = structlog.get_logger()
-
 
 class Authentication:
-    """ASGI middleware that refuses requests without a good key. Compares digests, in constant time.
+    """ASGI middleware that refuses requests without a good key.
 
     Leaves in the request's state who asks: its `principal`.
     """
@@ -39,20 +26,13 @@ class Authentication:
         self,
         app: ASGIApp,
         *,
-        first_key: str,
-        ring: KeyRing,
-        uses: KeyUseReporter,
+        credentials: Credentials,
         tickets: Tickets,
-        clock: Clock,
         metrics: GatewayMetrics,
     ) -> None:
         self._app = app
-        self._first_digest = hashlib.sha256(first_key.encode()).hexdigest()
-        self._first = Principal(actor=f"key:{self._first_digest[:ACTOR_DIGITS]}", digest=self._first_digest)
-        self._ring = ring
-        self._uses = uses
+        self._credentials = credentials
         self._tickets = tickets
-        self._clock = clock
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +42,10 @@ class Authentication:
             return
         try:
             ticket = feed_ticket(scope)
-            found = await (self._principal(_bearer(scope)) if ticket is None else self._holder(ticket))
+            if ticket is None:
+                found = await self._credentials.judge(_bearer(scope))
+            else:
+                found = await self._credentials.judge_holder(await self._tickets.find_holder(ticket))
         except (StoreUnavailable, FeedUnavailable) as error:
             await gateway_error_response(error, instance=scope["path"], detail=UNKNOWN_YET)(scope, receive, send)
             return
@@ -73,33 +56,6 @@ class Authentication:
             return
         scope.setdefault("state", {})["principal"] = found
         await self._app(scope, receive, send)
-
-    async def _holder(self, ticket: str) -> Principal | KeyRefusal:
-        """Who came with this ticket, if its maker would still be let in. Raises FeedUnavailable and StoreUnavailable."""
-        holder = await self._tickets.find_holder(ticket)
-        if holder is None:
-            return KeyRefusal.UNKNOWN
-        if holder.key_id is None:  # made with a first key, which may have been another one then
-            return holder if holder.digest == self._first_digest else KeyRefusal.REVOKED
-        await self._ring.find(holder.key_id)
-        return holder if self._ring.is_good(holder, now=self._clock()) else KeyRefusal.REVOKED
-
-    async def _principal(self, given: bytes | None) -> Principal | KeyRefusal:
-        """Who came with this key, or why it is refused. Raises StoreUnavailable."""
-        if given is None:
-            return KeyRefusal.MISSING
-        if hmac.compare_digest(hashlib.sha256(given).hexdigest(), self._first_digest):
-            return self._first
-        key = read_key(given.decode("latin-1"))
-        if key is None:
-            return KeyRefusal.MALFORMED
-        record = await self._ring.find(key.id)
-        found = judge_key(record, key.digest, now=self._clock())
-        if isinstance(found, KeyRefusal):
-            log.info("key refused", key=key.id, reason=found)
-        else:
-            self._uses.note(key.id)
-        return found
 
 
 def _bearer(scope: Scope) -> bytes | None:

@@ -9,6 +9,7 @@ from fastapi import Header, HTTPException, Request
 from redis.asyncio import Redis
 
 from store.database import Pool
+from store.dispatch.broker import BrokerState
 from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
@@ -23,6 +24,7 @@ class Access:
     token: str
     upload_limit_bytes: int
     has_fetcher: Callable[[], bool]
+    fleet: Callable[[], BrokerState]
     pace: PaceSettings
     metrics: StoreMetrics
     wake_dispatcher: Callable[[], None]

@@ -70,6 +70,11 @@ class Dispatcher:
         """Whether any worker announced slots when last looked."""
         return self._state.slots > 0
 
+    @property
+    def fleet(self) -> BrokerState:
+        """The workers and their slots when last looked."""
+        return self._state
+
     async def run_once(self) -> float:
         """One pass: look at the broker now and then, claim, send; rests when nothing was due. Raises on our own faults."""
         self.wake.clear()

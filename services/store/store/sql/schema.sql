@@ -72,6 +72,9 @@ CREATE INDEX fetches_of_content ON fetches (content_digest) WHERE content_digest
 CREATE INDEX fetches_pending ON fetches (tenant, id) WHERE finished_at IS NULL;
 CREATE INDEX fetches_without_response ON fetches (tenant, status, id) WHERE status IN ('failed', 'cancelled', 'expired');
 
+-- The last failures of all tenants, for who operates the deployment.
+CREATE INDEX fetches_failed ON fetches (finished_at, id) WHERE status = 'failed';
+
 CREATE TABLE fetch_labels (
     tenant   text NOT NULL,
     label    text NOT NULL,
@@ -352,4 +355,19 @@ CREATE TABLE operator_log (
     subject text        NOT NULL,
     detail  jsonb       NOT NULL,
     CONSTRAINT operator_log_pkey PRIMARY KEY (id)
+);
+
+-- fetch_counts as they were at the beginning of a minute, and the queue then: one row a minute, whichever store wrote it first.
+CREATE TABLE traffic_samples (
+    at             timestamptz NOT NULL,
+    accepted       bigint      NOT NULL,
+    succeeded      bigint      NOT NULL,
+    failed         bigint      NOT NULL,
+    cancelled      bigint      NOT NULL,
+    expired        bigint      NOT NULL,
+    queued         bigint      NOT NULL,
+    running        bigint      NOT NULL,
+    oldest_seconds double precision NOT NULL,
+    CONSTRAINT traffic_samples_pkey PRIMARY KEY (at),
+    CONSTRAINT traffic_samples_at_is_a_minute CHECK (extract(epoch FROM at) % 60 = 0)
 );
