@@ -38,6 +38,7 @@ style: setup ## Check style, imports and generated files
 	$(BIN)/flake8 $(PACKAGES) tests docs conftest.py
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python deploy/monitoring/write_dashboards.py --check
 
 types: setup ## Check types
 	$(BIN)/mypy
@@ -114,8 +115,9 @@ sbom: ## Write the bill of materials of such a file: make sbom SERVICE=gateway
 release: ## One step of a release: make release STEP=check SERVICE=gateway
 	@python3 deploy/pipeline/release.py "$(STEP)" "$(SERVICE)"
 
-docs: setup ## Write the generated documentation
+docs: setup ## Write the generated documentation and the dashboards
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python deploy/monitoring/write_dashboards.py
 
 bench-guard: setup ## Measure what the egress guard costs, on kept and on fresh connections
 	@$(BIN)/python tests/bench/guard_cost.py --limit 0.9
