@@ -40,6 +40,7 @@ style: setup ## Check style, imports and generated files
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python deploy/monitoring/write_rules.py --check
+	$(BIN)/python deploy/monitoring/write_dashboards.py --check
 
 types: setup ## Check types
 	$(BIN)/mypy
@@ -119,9 +120,10 @@ sbom: ## Write the bill of materials of such a file: make sbom SERVICE=gateway
 release: ## One step of a release: make release STEP=check SERVICE=gateway
 	@python3 deploy/pipeline/release.py "$(STEP)" "$(SERVICE)"
 
-docs: setup ## Write what is generated: documentation, Prometheus rules
+docs: setup ## Write what is generated: documentation, Prometheus rules, dashboards
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python deploy/monitoring/write_rules.py
+	@$(BIN)/python deploy/monitoring/write_dashboards.py
 
 pictures: setup ## Take the pictures of the status page in docs/pictures again; needs Chromium
 	@mkdir -p docs/pictures

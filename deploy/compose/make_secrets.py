@@ -18,6 +18,8 @@ DATABASE = "postgresql://{role}:{password}@postgres:5432/fetchwork"
 SECRET_BYTES = 32
 PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 OWN_API_KEY = "FETCHWORK_API_KEY"
+ALERT_URLS = {"page_url": "FETCHWORK_ALERT_PAGE_URL", "ticket_url": "FETCHWORK_ALERT_TICKET_URL"}
+"""Where alerts are told of: only their operator knows, so none is made. The file, and the variable that it is from."""
 
 Secret = Callable[[str], str]
 
@@ -81,6 +83,8 @@ def _readers(secret: Secret, access_lists: Path) -> Mapping[str, Mapping[str, st
         "postgres": {name: secret(f"postgres_{name}") for name in ("superuser", "owner", "store")},
         "events": {**redis("events"), "backup": secret("events_backup")},
         "broker": redis("broker"),
+        "grafana": {"admin_password": secret("grafana_admin")},
+        "alertmanager": {name: os.environ[variable] for name, variable in ALERT_URLS.items() if os.environ.get(variable)},
     }
 
 

@@ -8,7 +8,7 @@ import yaml
 
 Manifest = dict[str, Any]
 Manifests = dict[str, Manifest]
-KNOWN_KEYS = {"apiVersion", "kind", "namespace", "resources", "patches"}
+KNOWN_KEYS = {"apiVersion", "kind", "namespace", "resources", "patches", "generatorOptions", "configMapGenerator"}
 WITHOUT_NAMESPACE = {"Namespace"}
 
 
@@ -38,9 +38,11 @@ def read(folder: Path) -> Reading:
     if unknown := kustomization.keys() - KNOWN_KEYS:
         raise UnknownKustomization(f"{file}: {', '.join(sorted(unknown))}")
     reading = Reading(files={file})
-    for name in kustomization["resources"]:
+    for name in kustomization.get("resources", []):
         resource = (folder / name).resolve()
         reading.add(read(resource) if resource.is_dir() else _documents(resource))
+    for generator in kustomization.get("configMapGenerator", []):
+        reading.add(_config_map(folder, generator, kustomization.get("generatorOptions", {})))
     for patch in kustomization.get("patches", []):
         _apply(reading.manifests, yaml.safe_load(patch["patch"]), patch.get("target"))
     for manifest in reading.manifests.values():
@@ -60,6 +62,19 @@ def read_all(*folders: Path) -> Reading:
 def _documents(file: Path) -> Reading:
     documents = [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
     return Reading({_key(document): document for document in documents}, {file})
+
+
+def _config_map(folder: Path, generator: dict[str, Any], options: dict[str, Any]) -> Reading:
+    """A ConfigMap of files in or below the folder (others kustomize refuses to load), without the hash that names usually get."""
+    if generator.keys() != {"name", "files"} or options.keys() - {"labels"} != {"disableNameSuffixHash"}:
+        raise UnknownKustomization(f"{folder}: a generator of more than files, or one that adds a hash")
+    files = [(folder / name).resolve() for name in generator["files"]]
+    if not options["disableNameSuffixHash"] or not all(file.is_relative_to(folder.resolve()) for file in files):
+        raise UnknownKustomization(f"{folder}: {generator['name']}")
+    metadata = {"name": generator["name"], "labels": dict(options.get("labels", {}))}
+    data = {file.name: file.read_text(encoding="utf-8") for file in files}
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return Reading({_key(document): document}, set(files))
 
 
 def _apply(manifests: Manifests, patch: Any, target: dict[str, str] | None) -> None:

@@ -16,6 +16,7 @@ from store.metrics import StoreMetrics
 SERVICES = load_catalog().services
 WORKLOADS = [(service, workload) for service in SERVICES for workload in (service.workload, service.migration) if workload]
 SUFFIX = re.compile(r"_(bucket|sum|count)$")
+APPLIED_LIMIT_BYTES = 256 * 1024
 GIVEN_BY_SCRAPES = {"namespace", "le"}
 
 
@@ -28,7 +29,17 @@ def with_keda(kubernetes: Path) -> Manifests:
 def test_no_file_is_left_out(kubernetes: Path) -> None:
     applied = [*(kubernetes / "overlays").glob("*/*"), kubernetes / "monitoring"]
     read_files = set().union(*(read(folder).files for folder in applied))
-    assert read_files == set(kubernetes.rglob("*.yaml"))
+    assert {file for file in read_files if file.is_relative_to(kubernetes)} == set(kubernetes.rglob("*.yaml"))
+
+
+def test_every_dashboard_is_handed_to_grafana(kubernetes: Path, repository: Path) -> None:
+    maps = [manifest for manifest in read(kubernetes / "monitoring").manifests.values() if manifest["kind"] == "ConfigMap"]
+    handed = {name: text for each in maps for name, text in each["data"].items()}
+    dashboards = (repository / "deploy/grafana/dashboards").glob("*.json")
+    assert handed == {file.name: file.read_text(encoding="utf-8") for file in dashboards}
+    assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in maps)
+    for each in maps:
+        assert len(json.dumps(each)) < APPLIED_LIMIT_BYTES, "kubectl apply keeps a copy in an annotation, which is bounded"
 
 
 @pytest.mark.parametrize(("service", "workload"), WORKLOADS, ids=[workload.name for _, workload in WORKLOADS])
@@ -139,6 +150,9 @@ def test_reader_applies_the_patch_that_the_readme_shows(tmp_path: Path) -> None:
     "change",
     [
         {"images": []},
+        {"configMapGenerator": [{"name": "x", "files": ["policy.yaml"]}]},
+        {"configMapGenerator": [{"name": "x", "literals": ["a=b"]}], "generatorOptions": {"disableNameSuffixHash": True}},
+        {"configMapGenerator": [{"name": "x", "files": ["../x"]}], "generatorOptions": {"disableNameSuffixHash": True}},
         {"patches": [MERGE]},
         {"patches": [{"target": {"kind": "NetworkPolicy"}, "patch": ADD}]},
         {"patches": [{"target": POLICY, "patch": ADD.replace("add", "replace")}]},

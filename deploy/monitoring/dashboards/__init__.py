@@ -1,0 +1,1 @@
+"""The dashboards of Fetchwork as programs; `make docs` writes them to deploy/grafana/dashboards."""
