@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import asyncpg
 
 from store.errors import DatabaseUnavailable, DataRefused
+from store.spans import statement_spans
 
 Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
 Pool: TypeAlias = asyncpg.Pool
@@ -136,7 +137,8 @@ async def _with_retries(pool: Pool, work: Callable[[Connection], Awaitable[Resul
     for remaining in reversed(range(TRANSACTION_TRIES)):
         try:
             async with pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
-                return await work(connection)
+                with statement_spans(connection):
+                    return await work(connection)
         except REFUSED as error:
             raise DataRefused(f"{type(error).__name__}: {getattr(error, 'constraint_name', None) or 'value'}") from error
         except TRANSIENT as error:
