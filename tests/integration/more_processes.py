@@ -91,6 +91,10 @@ class MoreProcesses:
         process.send_signal(signal.SIGTERM)
         return process.wait(STOP_TIMEOUT_SECONDS)
 
+    def whole_log(self, name: str) -> str:
+        """All that it has logged."""
+        return (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
     def stop(self) -> None:
         """End all, in order where they can in time."""
         for replica in self.replicas.values():
@@ -104,7 +108,7 @@ class MoreProcesses:
 
     def log(self, name: str) -> str:
         """The end of what it has logged."""
-        return (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-3000:]
+        return self.whole_log(name)[-3000:]
 
 
 def _is_ready(client: httpx2.Client, replica: Replica) -> bool:

@@ -3,28 +3,19 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from driver import Driver, open_driver
-from fetchwork_local.stack import Stack
-from more_processes import MoreProcesses
+from common.chassis import telemetry
+from opentelemetry.trace import SpanKind
 from origin import Origin
-from otlp_receiver import NO_PARENT, ReceivedSpan, Receiver, absent_receiver, serve_receiver, silent_receiver
-from system import ORIGIN_ADDRESS, ProcessSystem
+from otlp_receiver import NO_PARENT, ReceivedSpan, absent_receiver, silent_receiver
+from traced_system import Traced, until
 
-ENVIRONMENT = {
-    "FETCHWORK_UNSAFE_TARGET_NETWORKS": f"{ORIGIN_ADDRESS}/32",
-    "FETCHWORK_HOST_MAX_IN_FLIGHT": "256",
-    "FETCHWORK_API_KEY": "",
-    "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=trial",
-    "OTEL_BSP_SCHEDULE_DELAY": "100",
-}
 ONLY_AT_THE_END = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
 TRACE_ID, CALLER_SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PATH_OF_A_FETCH = ("fetch.promise", "fetch.accept", "fetch.dispatch", "fetch.perform", "fetch.report", "fetch.record")
@@ -35,53 +26,6 @@ LINES = 50
 REPLICA_FETCHES = 20
 END_SECONDS = 6.0
 """A process ends in so many seconds, whatever its receiver does; the last spans have three of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traced:
-    """A system whose spans we get, and a way to run more of its processes."""
-
-    driver: Driver
-    receiver: Receiver
-    more: MoreProcesses
-
-
-@pytest.fixture(scope="module")
-def traced_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Receiver, MoreProcesses]]:
-    """A stack of its own, that exports."""
-    folder = tmp_path_factory.mktemp("tracing")
-    with serve_receiver() as receiver:
-        environment = ENVIRONMENT | {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
-        stack = Stack(folder / "home", environment=environment)
-        more = MoreProcesses(stack, environment=environment, folder=folder)
-        stack.start()
-        yield stack, receiver, more
-        more.stop()
-        stack.stop()
-
-
-@pytest.fixture(scope="module")
-async def traced(traced_stack: tuple[Stack, Receiver, MoreProcesses]) -> AsyncIterator[Traced]:
-    """It, with a client."""
-    stack, receiver, more = traced_stack
-    async with open_driver(ProcessSystem.of(stack)) as driver:
-        yield Traced(driver=driver, receiver=receiver, more=more)
-
-
-@pytest.fixture(scope="module")
-async def website(traced: Traced) -> AsyncIterator[Origin]:
-    """The origin, for this system."""
-    async with traced.driver.system.origin() as served:
-        yield served
-
-
-async def _until(is_so: Callable[[], bool], *, what: str, seconds: float = 15) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not is_so():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"not in {seconds} s: {what}") from None
 
 
 def _one(spans: list[ReceivedSpan], name: str) -> ReceivedSpan:
@@ -95,8 +39,8 @@ async def test_one_trace_leads_from_the_request_to_the_recorded_row(traced: Trac
     answer = await traced.driver.client.post("/v1/fetches", json=body, headers=headers)
     fetch_id = answer.json()["id"]
     await traced.driver.finish(answer.headers["location"])
-    await _until(lambda: bool(traced.receiver.of_fetch(fetch_id, "fetch.record")), what="its record")
-    await _until(lambda: "POST /v1/fetches" in {span.name for span in traced.receiver.of_trace(TRACE_ID)}, what="its request")
+    await until(lambda: bool(traced.receiver.of_fetch(fetch_id, "fetch.record")), what="its record")
+    await until(lambda: "POST /v1/fetches" in {span.name for span in traced.receiver.of_trace(TRACE_ID)}, what="its request")
     spans = traced.receiver.of_trace(TRACE_ID)
 
     request = _one(spans, "POST /v1/fetches")
@@ -122,11 +66,11 @@ async def test_one_trace_leads_from_the_request_to_the_recorded_row(traced: Trac
 
 async def test_what_is_done_together_is_linked_and_statements_are_children(traced: Traced, website: Origin) -> None:
     document = await traced.driver.fetch(f"{website.url}/page/alone")
-    await _until(lambda: bool(traced.receiver.of_fetch(document["id"], "fetch.record")), what="its record")
+    await until(lambda: bool(traced.receiver.of_fetch(document["id"], "fetch.record")), what="its record")
     for name, statement in (("fetch.accept", "fetches_accept"), ("fetch.record", "fetches_finish")):
         [step] = traced.receiver.of_fetch(document["id"], name)
         [(_, set_id)] = step.links
-        await _until(lambda set_id=set_id: any(span.span_id == set_id for span in traced.receiver.spans), what="the set")
+        await until(lambda set_id=set_id: any(span.span_id == set_id for span in traced.receiver.spans), what="the set")
         [together] = [span for span in traced.receiver.spans if span.span_id == set_id]
         assert together.kind == "CONSUMER" and together.name == f"process {step.attributes['messaging.destination.name']}"
         assert (step.trace_id, step.parent_id) in together.links, "it links to where the entry was made"
@@ -147,7 +91,7 @@ async def test_a_batch_is_a_trace_a_fetch_and_each_links_to_its_promise(traced: 
     def of_batch(name: str) -> list[ReceivedSpan]:
         return [span for span in list(traced.receiver.spans) if span.name == name and "fetchwork.batch_id" in span.attributes]
 
-    await _until(lambda: len(of_batch("fetch.accept")) == LINES, what="all accepted")
+    await until(lambda: len(of_batch("fetch.accept")) == LINES, what="all accepted")
     accepted = {span.trace_id: span for span in of_batch("fetch.accept")}
     assert len(accepted) == LINES, "a trace for each"
 
@@ -155,7 +99,7 @@ async def test_a_batch_is_a_trace_a_fetch_and_each_links_to_its_promise(traced: 
         spans = list(traced.receiver.spans)
         return Counter(span.trace_id for span in spans if span.name == "fetch.record" and span.trace_id in accepted)
 
-    await _until(lambda: recorded().keys() == accepted.keys(), what="all recorded", seconds=30)
+    await until(lambda: recorded().keys() == accepted.keys(), what="all recorded", seconds=30)
     promises = {(span.trace_id, span.span_id) for span in of_batch("fetch.promise")}
     assert {span.trace_id for span in of_batch("fetch.promise")}.isdisjoint(accepted)
     for span in accepted.values():
@@ -169,14 +113,14 @@ async def test_an_origin_never_gets_a_trace_header(traced: Traced, website: Orig
     path = "/page/no-headers"
     document = await traced.driver.fetch(f"{sibling}{path}", robots="obey")
     assert document["status"] == "succeeded"
-    for asked in (path, "/robots.txt"):
+    for asked in (path, f"{urlsplit(sibling).port}/robots.txt"):
         sent = await website.headers(asked)
         assert sent and TRACE_HEADERS.isdisjoint(name.lower() for name in sent)
 
 
 async def test_what_a_host_does_wrong_is_in_the_spans_by_its_kind(traced: Traced, website: Origin) -> None:
     document = await traced.driver.fetch(f"http://{website.host}:1/", retries={"max": 0}, robots="ignore")
-    await _until(lambda: bool(traced.receiver.of_fetch(document["id"], "fetch.perform")), what="its attempt")
+    await until(lambda: bool(traced.receiver.of_fetch(document["id"], "fetch.perform")), what="its attempt")
     [attempt] = traced.receiver.of_fetch(document["id"], "fetch.perform")
     children = [span for span in traced.receiver.of_trace(attempt.trace_id) if span.parent_id == attempt.span_id]
     [hop] = [span for span in children if span.kind == "CLIENT"]
@@ -188,7 +132,7 @@ async def test_the_stores_api_goes_on_with_the_gateways_trace(traced: Traced, we
     trace_id = "a" * 32
     headers = {"traceparent": f"00-{trace_id}-{CALLER_SPAN_ID}-01"}
     assert (await traced.driver.client.get("/v1/fetches?limit=1", headers=headers)).status_code == 200
-    await _until(lambda: {"gateway", "store"} <= {span.service for span in traced.receiver.of_trace(trace_id)}, what="both")
+    await until(lambda: {"gateway", "store"} <= {span.service for span in traced.receiver.of_trace(trace_id)}, what="both")
     spans = traced.receiver.of_trace(trace_id)
     served = {span.service: span for span in spans if span.kind == "SERVER"}
     assert served["store"].parent_id == served["gateway"].span_id
@@ -235,10 +179,7 @@ async def test_a_receiver_that_is_away_or_hangs_harms_nothing(
         del traced.more.replicas[name]
 
 
-def test_nothing_is_exported_unless_it_is_asked_for(tmp_path: Path) -> None:
-    """The variable alone decides: without it there is no span beside the two that give logs their trace ids."""
-    from common.chassis import telemetry
-
+def test_without_a_receiver_there_is_no_step_and_nothing_is_described() -> None:
     assert not telemetry.is_exporting()
-    with telemetry.step("never", kind=telemetry.SpanKind.INTERNAL, describe=lambda: pytest.fail("described")) as span:
+    with telemetry.step("never", kind=SpanKind.INTERNAL, describe=lambda: pytest.fail("described")) as span:
         assert not span.is_recording() and telemetry.current_traceparent() is None
