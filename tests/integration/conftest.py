@@ -6,8 +6,11 @@ import pytest
 from container_system import ContainerSystem
 from driver import Driver, open_driver
 from fetchwork_local.stack import Stack
+from more_processes import MoreProcesses
 from origin import Origin
+from otlp_receiver import Receiver, serve_receiver
 from system import ORIGIN_ADDRESS, ProcessSystem, System
+from traced_system import TRACED_ENVIRONMENT, Traced
 
 ENVIRONMENT = {
     "FETCHWORK_UNSAFE_TARGET_NETWORKS": f"{ORIGIN_ADDRESS}/32",
@@ -46,3 +49,32 @@ async def driver(system: System) -> AsyncIterator[Driver]:
     """A client of the system."""
     async with open_driver(system) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def traced_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Receiver, MoreProcesses]]:
+    """A stack of a module's own that exports its spans, and what gets them."""
+    folder = tmp_path_factory.mktemp("traced")
+    with serve_receiver() as receiver:
+        environment = TRACED_ENVIRONMENT | {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        stack = Stack(folder / "home", environment=environment)
+        more = MoreProcesses(stack, environment=environment, folder=folder)
+        stack.start()
+        yield stack, receiver, more
+        more.stop()
+        stack.stop()
+
+
+@pytest.fixture(scope="module")
+async def traced(traced_stack: tuple[Stack, Receiver, MoreProcesses]) -> AsyncIterator[Traced]:
+    """It, with a client."""
+    stack, receiver, more = traced_stack
+    async with open_driver(ProcessSystem.of(stack)) as driver:
+        yield Traced(stack=stack, driver=driver, receiver=receiver, more=more)
+
+
+@pytest.fixture(scope="module")
+async def website(traced: Traced) -> AsyncIterator[Origin]:
+    """The website from hell, for that system."""
+    async with traced.driver.system.origin() as served:
+        yield served

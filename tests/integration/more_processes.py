@@ -30,6 +30,7 @@ class Replica:
     name: str
     operations_url: str
     process: "subprocess.Popen[bytes]"
+    public_url: str | None = None
 
 
 class MoreProcesses:
@@ -41,14 +42,17 @@ class MoreProcesses:
         self._folder = folder
         self.replicas: dict[str, Replica] = {}
 
-    def start(self, service: str, name: str) -> None:
-        """Start a replica, or start it again under the same name; returns before it is ready."""
+    def start(self, service: str, name: str, *, changes: Mapping[str, str] | None = None) -> None:
+        """Start a replica, or start it again under the same name, with these of its variables; returns before it is ready."""
         state = recall(self._stack.home)
         assert state is not None
         ports = {"FETCHWORK_METRICS_PORT": str(free_port())}
         if service == "store":
             ports["FETCHWORK_STORE_PORT"] = str(free_port())
+        if service == "gateway":
+            ports["FETCHWORK_PORT"] = str(free_port())
         environment = service_environments(state, caller=self._environment)[service] | ports | {"FETCHWORK_INSTANCE": name}
+        environment |= changes or {}
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 with_parent(SERVICES[service]),
@@ -60,7 +64,10 @@ class MoreProcesses:
                 start_new_session=True,
             )
         url = f"http://{LOOPBACK}:{ports['FETCHWORK_METRICS_PORT']}"
-        self.replicas[name] = Replica(service=service, name=name, operations_url=url, process=process)
+        public_url = f"http://{LOOPBACK}:{ports['FETCHWORK_PORT']}" if service == "gateway" else None
+        self.replicas[name] = Replica(
+            service=service, name=name, operations_url=url, process=process, public_url=public_url
+        )
 
     def wait_until_ready(self) -> None:
         """Return once all serve."""
@@ -78,6 +85,16 @@ class MoreProcesses:
         process.kill()
         process.wait(STOP_TIMEOUT_SECONDS)
 
+    def terminate(self, name: str) -> int:
+        """SIGTERM; the exit code, negative when it died of a signal."""
+        process = self.replicas[name].process
+        process.send_signal(signal.SIGTERM)
+        return process.wait(STOP_TIMEOUT_SECONDS)
+
+    def whole_log(self, name: str) -> str:
+        """All that it has logged."""
+        return (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
     def stop(self) -> None:
         """End all, in order where they can in time."""
         for replica in self.replicas.values():
@@ -91,7 +108,7 @@ class MoreProcesses:
 
     def log(self, name: str) -> str:
         """The end of what it has logged."""
-        return (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-3000:]
+        return self.whole_log(name)[-3000:]
 
 
 def _is_ready(client: httpx2.Client, replica: Replica) -> bool:

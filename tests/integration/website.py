@@ -162,6 +162,7 @@ class Website:
         """The robots.txt of the port, counted as `PORT/robots.txt`."""
         port = _port(request)
         self.hits[f"{port}/robots.txt"] += 1
+        self.headers[f"{port}/robots.txt"] = dict(request.headers)
         status, text = self.robots.get(port, (404, ""))
         return web.Response(status=status, text=text)
 

@@ -6,14 +6,20 @@ import json
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from threading import Event
+from time import monotonic
 
 import httpx2
+import pytest
 import structlog
+from common.chassis.build import VERSION
 from common.chassis.health import run_checks
 from common.chassis.lifecycle import rest_unless, run_loop
 from common.chassis.logging import configure_logging
 from common.chassis.operations_port import serve_operations
-from common.chassis.telemetry import configure_tracing, current_trace_id, current_traceparent, span
+from common.chassis.redaction import redacted_url
+from common.chassis.telemetry import Tracing, configure_tracing, current_trace_id, current_traceparent, span
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter
 
@@ -23,7 +29,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 def test_planted_secrets_do_not_reach_the_log() -> None:
     output = io.StringIO()
     with redirect_stdout(output):
-        configure_logging(service="test", level="info")
+        configure_logging(service="test", level="info", instance="seven")
         structlog.get_logger().info(
             "fetching",
             url="https://user:planted-1@a.test/path?token=planted-2",
@@ -32,6 +38,7 @@ def test_planted_secrets_do_not_reach_the_log() -> None:
             store_token="fine",  # noqa: S106
             token="planted-5",  # noqa: S106
             note="went to https://a.test/x?key=planted-6 and back",
+            headers={"Cookie": "planted-8", "x": ["https://b:planted-9@b.test/?planted-10"]},
             reason=f"path /v1/fetches/ftch_live_{'A' * 12}_planted-7{'x' * 34}000000 is none",
         )
     structlog.reset_defaults()
@@ -39,8 +46,66 @@ def test_planted_secrets_do_not_reach_the_log() -> None:
     assert "planted" not in line
     entry = json.loads(line)
     assert entry["event"] == "fetching" and entry["service"] == "test" and entry["level"] == "info"
+    assert (entry["version"], entry["instance"]) == (VERSION, "seven") and entry["timestamp"].endswith("Z")
+    assert entry["headers"] == {"Cookie": "REDACTED", "x": ["https://REDACTED@b.test/?REDACTED"]}
     assert entry["url"].startswith("https://REDACTED@a.test/path?")
     assert entry["reason"] == "path /v1/fetches/REDACTED is none"
+
+
+UNCAUGHT_PROGRAM = """
+import threading, warnings
+from common.chassis.logging import configure_logging
+configure_logging(service="test", level="info")
+warnings.warn("warned")
+def fail(): raise OSError("cannot reach redis://user:planted-1@db")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+fail()
+"""
+
+
+def test_what_nobody_caught_is_json_too_and_keeps_secrets() -> None:
+    ended = subprocess.run([sys.executable, "-c", UNCAUGHT_PROGRAM], capture_output=True, text=True, check=False, timeout=30)
+    assert ended.returncode == 1 and ended.stderr == "" and "planted" not in ended.stdout
+    events = [json.loads(line)["event"] for line in ended.stdout.splitlines()]
+    assert "warned" in events[0] and events[1:] == ["uncaught exception"] * 2
+
+
+def test_a_receiver_that_hangs_holds_up_the_end_for_a_moment_only() -> None:
+    hanging, provider = Event(), TracerProvider(shutdown_on_exit=False)
+
+    class Hanging(SpanProcessor):
+        def shutdown(self) -> None:
+            hanging.wait(30)
+
+    provider.add_span_processor(Hanging())
+    begun = monotonic()
+    Tracing(provider).shutdown(timeout_seconds=0.05)
+    assert monotonic() - begun < 5
+    hanging.set()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.test/path", "https://a.test/path"),
+        ("https://u:p@ss@a.test:8/path?k=v#f", "https://a.test:8/path?REDACTED"),
+        ("http://[::1]:8/?", "http://[::1]:8/"),
+        ("http://[broken/?k=v", "REDACTED"),
+        (f"https://a.test/ftch_live_{'A' * 12}_{'x' * 49}", "https://a.test/REDACTED"),
+    ],
+)
+def test_a_url_is_shown_without_credentials_query_and_fragment(url: str, shown: str) -> None:
+    assert redacted_url(url) == shown
+
+
+def test_an_exception_makes_a_span_an_error_and_is_not_quoted() -> None:
+    configure_tracing(service="test", version="0", instance="0")
+    with pytest.raises(OSError), span("failing", kind=SpanKind.INTERNAL) as failing:
+        raise OSError("https://a.test/?secret")
+    told = failing.to_json()
+    assert "secret" not in told and '"error.type": "OSError"' in told and '"ERROR"' in told
 
 
 def test_a_trace_goes_on_under_its_parent() -> None:

@@ -18,7 +18,7 @@ from fetcher.settings import FetcherSettings
 def main() -> int:
     """Run the fetcher until it is told to stop; 0 when it stopped in order."""
     settings = load_settings(FetcherSettings)
-    configure_logging(service="fetcher", level=settings.log_level)
+    configure_logging(service="fetcher", level=settings.log_level, instance=settings.instance)
     tracing = configure_tracing(service="fetcher", version=VERSION, instance=settings.instance)
     raise_open_files_limit()
     fetcher = FetcherThread(settings)

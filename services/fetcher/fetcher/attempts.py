@@ -3,12 +3,13 @@
 Decides nothing about order or time: `tasks` and `train` do. Never raises for what one attempt does.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from common.chassis.telemetry import Attributes, current_traceparent, span
+from common.chassis.telemetry import Attributes, current_traceparent, fail, is_exporting, message_attributes, span, step
 from common.clock import Clock
 from common.contracts.catalog import FETCH_ATTEMPTED
 from common.contracts.envelope import Envelope
@@ -21,8 +22,9 @@ from common.contracts.fetches import (
     OutcomeKind,
     PerformFetch,
 )
+from common.streams.names import ATTEMPTED_STREAM, COMMAND_QUEUE
 from common.streams.publisher import Publication
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from fetcher.egress.client import EgressClient
 from fetcher.judge import judge_failure
@@ -70,9 +72,10 @@ class Attempts:
 
     async def perform(self, command: PerformFetch, *, pace: Pace | None = None) -> Finished:
         """Make the attempt. What its host asks for is known to `slowdowns` before this returns."""
-        with _span_of(command):
+        with _span_of(command) as current:
             started_at = self._clock()
             attempted = await self._perform(command, pace=pace)
+            _tell(current, attempted.outcome)
             self._slowdowns.learn(attempted.outcome)
             if attempted.outcome.kind is OutcomeKind.SNOOZED:
                 return self._give_back(command, attempted, SnoozeReason.CRAWL_DELAY, started_at=started_at)
@@ -83,15 +86,17 @@ class Attempts:
 
     def snooze(self, command: PerformFetch, reason: SnoozeReason, *, not_before: datetime | None = None) -> Finished:
         """Give the command back unattempted. `not_before` is until when its host asked to be left alone, if it did."""
-        with _span_of(command):
+        with _span_of(command) as current:
             outcome = Outcome(kind=OutcomeKind.SNOOZED, not_before=not_before)
+            _tell(current, outcome)
             attempted = Attempted(outcome=outcome, finished_at=self._clock(), host=host_of(command.request.url))
             return self._give_back(command, attempted, reason, started_at=None)
 
     async def report(self, finished: Finished) -> None:
         """Return when the outcome is published, or given up because its lease has ended."""
         try:
-            await self._reporter.report(finished.publication, reference=finished.reference, until=finished.until)
+            with _report_of(finished.publication) as publication:
+                await self._reporter.report(publication, reference=finished.reference, until=finished.until)
         except Exception:
             log.exception("attempt not reported", fetch_id=finished.publication.event.subject)
 
@@ -159,9 +164,41 @@ class Attempts:
         )
 
 
-def _span_of(command: PerformFetch) -> AbstractContextManager[object]:
-    attributes: Attributes = {"fetchwork.fetch_id": str(command.id), "fetchwork.dispatch_seq": command.dispatch_seq}
-    return span("fetch.perform", kind=SpanKind.CONSUMER, traceparent=command.traceparent, attributes=attributes)
+def _span_of(command: PerformFetch) -> AbstractContextManager[Span]:
+    def describe() -> Attributes:
+        attributes = message_attributes(COMMAND_QUEUE, "process", system="celery")
+        attributes |= {"fetchwork.fetch_id": str(command.id), "fetchwork.dispatch_seq": command.dispatch_seq}
+        return attributes if command.train is None else attributes | {"fetchwork.train_id": str(command.train.id)}
+
+    return span("fetch.perform", kind=SpanKind.CONSUMER, traceparent=command.traceparent, describe=describe)
+
+
+def _tell(current: Span, outcome: Outcome) -> None:
+    """What came of the attempt, for whoever reads its span. Failures of hosts are errors of it too: there is no response."""
+    if not is_exporting():
+        return
+    current.set_attribute("fetchwork.outcome", outcome.kind.value)
+    if outcome.response is not None:
+        current.set_attribute("http.response.status_code", outcome.response.status)
+    if outcome.error is not None:
+        fail(current, outcome.error.type.value)
+
+
+@contextmanager
+def _report_of(publication: Publication) -> Iterator[Publication]:
+    """The publication of an outcome as a step of its fetch's trace: whoever records it goes on from there."""
+    event = publication.event
+    with step(
+        "fetch.report",
+        kind=SpanKind.PRODUCER,
+        traceparent=event.traceparent,
+        describe=lambda: message_attributes(ATTEMPTED_STREAM, "send") | {"fetchwork.fetch_id": event.subject},
+    ) as reporting:
+        if not reporting.is_recording():
+            yield publication
+            return
+        carried = event.model_copy(update={"traceparent": current_traceparent()})
+        yield Publication(event=carried, body=publication.body)
 
 
 def _log_attempt(attempted: FetchAttempted, *, host: str | None, method: str) -> None:

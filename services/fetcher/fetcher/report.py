@@ -12,6 +12,7 @@ from datetime import datetime
 
 import aiohttp
 import structlog
+from common.chassis.telemetry import trace_headers
 from common.clock import Clock
 from common.contracts.fetches import BodyReference
 from common.streams.names import ATTEMPTED_STREAM
@@ -123,6 +124,7 @@ class Reporter:
                         "Authorization": f"Bearer {self._store.token}",
                         "Content-Type": "application/zstd",
                         "X-Content-Size-Bytes": str(reference.size_bytes),
+                        **trace_headers(),
                     },
                     allow_redirects=False,
                 ) as response:

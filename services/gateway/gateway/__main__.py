@@ -17,7 +17,7 @@ from gateway.settings import GatewaySettings
 def main() -> int:
     """Run until stopped; returns the exit code."""
     settings = load_settings(GatewaySettings)
-    configure_logging(service="gateway", level=settings.log_level)
+    configure_logging(service="gateway", level=settings.log_level, instance=settings.instance)
     tracing = configure_tracing(service="gateway", version=VERSION, instance=settings.instance)
     raise_open_files_limit()
     try:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from common.chassis.telemetry import current_traceparent
+from common.chassis.telemetry import Attributes, current_traceparent, message_attributes, step
 from common.contracts.batches import AcceptedBatch
 from common.contracts.fetches import AcceptedFetch
+from common.streams.names import ACCEPTED_STREAM
+from opentelemetry.trace import SpanKind
 
 from gateway.dependencies import Means
 from gateway.errors import IngestBacklog, QuotaExceeded, RecordsFull
@@ -47,14 +49,17 @@ async def promise(
     if not is_charged:
         await charge(len(fetches), means, principal)
     try:
-        acceptance = await means.publisher.publish(
-            fetches,
-            batch=batch,
-            traceparent=current_traceparent(),
-            queued_limit=principal.limits.queued_fetches,
-            idempotency=idempotency,
-            hold_seconds=hold_seconds,
-        )
+        with step("fetch.promise", kind=SpanKind.PRODUCER, describe=lambda: _described(fetches)) as promising:
+            acceptance = await means.publisher.publish(
+                fetches,
+                batch=batch,
+                traceparent=current_traceparent(),
+                queued_limit=principal.limits.queued_fetches,
+                idempotency=idempotency,
+                hold_seconds=hold_seconds,
+            )
+            if len(fetches) == 1 and promising.is_recording():
+                promising.set_attribute("fetchwork.fetch_id", str(acceptance.first.id))
     except IngestBacklog:
         means.metrics.note_gate(Gate.INGESTING, is_closed=True)
         raise
@@ -77,6 +82,15 @@ async def recall(idempotency: KeyedRequest, means: Means) -> Acceptance | None:
     if acceptance is not None:
         _admit(acceptance, means)
     return acceptance
+
+
+def _described(fetches: Sequence[AcceptedFetch]) -> Attributes:
+    """The span of a promise. The fetch of a batch has a trace of its own, which names its batch too."""
+    attributes = message_attributes(ACCEPTED_STREAM, "send")
+    attributes["messaging.batch.message_count"] = len(fetches)
+    if fetches and fetches[0].batch_id is not None:
+        attributes["fetchwork.batch_id"] = str(fetches[0].batch_id)
+    return attributes
 
 
 def _admit(acceptance: Acceptance, means: Means) -> None:

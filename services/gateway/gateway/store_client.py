@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
-from common.chassis.telemetry import current_traceparent
+from common.chassis.telemetry import trace_headers
 from common.contracts.audit import OperationPage, RefusalPage
 from common.contracts.batches import BatchView
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
@@ -240,8 +240,7 @@ class StoreClient:
 
         Raises StoreUnavailable for any other answer, and for none.
         """
-        traceparent = current_traceparent()
-        headers = {"traceparent": traceparent} if traceparent else {}
+        headers = trace_headers()
         if content is not None:
             headers["Content-Type"] = "application/json"
         given = {name: value for name, value in (query or {}).items() if value is not None}

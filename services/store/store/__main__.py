@@ -42,7 +42,7 @@ def _migrate() -> None:
 
 def _run() -> None:
     settings = load_settings(StoreSettings)
-    configure_logging(service="store", level=settings.log_level)
+    configure_logging(service="store", level=settings.log_level, instance=settings.instance)
     tracing = configure_tracing(service="store", version=VERSION, instance=settings.instance)
     try:
         settle_garbage_collector()

@@ -19,6 +19,7 @@ from store.errors import DataRefused
 from store.handlers import Applied, Data, Delivery, Handler
 from store.metrics import StoreMetrics
 from store.queries import query
+from store.spans import set_span
 
 PARK = query("dead_letters_insert")
 TAKEOVER_EVERY_SECONDS = 5.0
@@ -110,7 +111,10 @@ class Ingest(Generic[Data]):
     async def _ingest(self, entries: Sequence[StreamEntry]) -> None:
         deliveries, refusals = self._decode(entries)
         if deliveries:
-            with self._metrics.transaction_seconds.labels(stream=self._member.stream).time():
+            with (
+                set_span(self._member.stream, [delivery.event for delivery in deliveries]),
+                self._metrics.transaction_seconds.labels(stream=self._member.stream).time(),
+            ):
                 settled, refused = await self._apply(deliveries)
             refusals += refused
         else:

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import asyncpg
 
 from store.errors import DatabaseUnavailable, DataRefused
+from store.spans import statement_spans
 
 Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
 Result = TypeVar("Result")
@@ -170,7 +171,8 @@ async def _with_retries(pool: Pool, work: Callable[[Connection], Awaitable[Resul
     for remaining in reversed(range(TRANSACTION_TRIES)):
         try:
             async with _lend(pool) as connection:
-                result = await work(connection)
+                with statement_spans(connection):
+                    result = await work(connection)
             _tell(pool, TransactionResult.COMMITTED)
             return result
         except REFUSED as error:

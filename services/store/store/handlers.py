@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
+from common.chassis.telemetry import traceparent_of
 from common.contracts.batches import AcceptedBatch
 from common.contracts.catalog import FETCH_ACCEPTED, FETCH_ATTEMPTED
 from common.contracts.envelope import Envelope, Message
@@ -22,6 +23,7 @@ from store.fetches.record import Attempt, record
 from store.fetches.refuse import refuse_fetch
 from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
+from store.spans import accept_spans, end_all, record_spans
 
 Data = TypeVar("Data", bound=Message)
 
@@ -86,16 +88,20 @@ class AcceptHandler(Handler[FetchesAccepted]):
 
     async def apply(self, connection: Connection, deliveries: Sequence[Delivery[FetchesAccepted]]) -> Applied:
         """Accept every fetch of every event."""
+        events = [delivery.event for delivery in deliveries]
+        spans = accept_spans(events)
         accepted = await accept(
             connection,
-            [delivery.event for delivery in deliveries],
+            events,
             source=self._source,
             coalesce_wait_seconds=self._coalesce_wait_seconds,
             priority_step_seconds=self._priority_step_seconds,
             now=None,
+            traceparents={fetch_id: carried for fetch_id, span in spans.items() if (carried := traceparent_of(span))},
         )
 
         def committed() -> None:
+            end_all(spans.values())
             self._metrics.ingested.inc(accepted.count)
             note_finished(self._metrics, accepted.finished)
             self._wake_dispatcher()
@@ -161,12 +167,14 @@ class RecordHandler(Handler[FetchAttempted]):
 
     async def apply(self, connection: Connection, deliveries: Sequence[Delivery[FetchAttempted]]) -> Applied:
         """Record every attempt; one of a fetch that the ledger never had is refused."""
+        spans = record_spans(delivery.event for delivery in deliveries)
         attempts = [Attempt(attempted=delivery.event.data, body=_body(delivery)) for delivery in deliveries]
         recorded = await record(
             connection, attempts, source=self._source, pace=self._pace, now=None, jitter=self._jitter
         )
 
         def committed() -> None:
+            end_all(spans)
             note_finished(self._metrics, recorded.finished)
             note_kept(self._metrics, recorded.kept)
             for outcome, count in recorded.attempts.items():

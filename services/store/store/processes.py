@@ -87,7 +87,7 @@ async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
     """Serve, ingest and dispatch until `stopping` is set; then finish the passes under way and close everything."""
     if settings.migrate_on_start:
         for migration in await migrate(settings.database_url.get_secret_value()):
-            log.info("migration applied", version=migration.version, name=migration.name)
+            log.info("migration applied", migration=migration.version, name=migration.name)
     async with _open_parts(settings) as parts, _sender(parts) as sender:
         dispatcher = _dispatcher(parts, sender)
         relay = Relay(pool=parts.pool, redis=parts.events, metrics=parts.metrics)

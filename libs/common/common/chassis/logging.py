@@ -1,29 +1,33 @@
 """Structured logs: one JSON object a line on stdout, with trace ids, and with secrets taken out."""
 
 import logging
-import re
 import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
-from common.contracts.keys import KEY_FORM
+from common.chassis.build import VERSION
+from common.chassis.redaction import redacted
 
-SECRET_FIELDS = frozenset({"authorization", "cookie", "set-cookie", "x-api-key", "api_key", "token", "password", "secret"})
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-_API_KEY = re.compile(KEY_FORM)
-_QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
+log = structlog.get_logger()
 
 
-def configure_logging(*, service: str, level: str) -> None:
-    """Route this process's own and its libraries' logs through one JSON renderer. Call once, at start."""
+def configure_logging(*, service: str, level: str, instance: str | None = None) -> None:
+    """Route this process's own and its libraries' logs, warnings and last words through one JSON renderer. Call once, at start.
+
+    Every line has `timestamp` (RFC 3339, UTC), `level`, `event`, `service`, `version`, `instance` if there is one, and inside a
+    span `trace_id`, `span_id` and `trace_flags` (OpenTelemetry, trace context in non-OTLP log formats).
+    """
+    origin = {"service": service, "version": VERSION} | ({"instance": instance} if instance is not None else {})
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        _add_service(service),
+        _adder(origin),
         _add_trace_ids,
         structlog.processors.format_exc_info,
         redact,
@@ -42,27 +46,22 @@ def configure_logging(*, service: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_end
+    threading.excepthook = lambda ended: _log_end(ended.exc_type, ended.exc_value, ended.exc_traceback)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace secrets by name, API keys, credentials in URLs, and the query part of URLs, in every field that is text."""
+    """Replace secrets by name, API keys, credentials in URLs, and the query part of URLs, in every field at any depth."""
     for key, value in event.items():
-        if key.lower() in SECRET_FIELDS:
-            event[key] = "REDACTED"
-        elif isinstance(value, str):
-            event[key] = _without_secrets(value)
+        if not key.startswith("_"):  # structlog's own, which is no text and does not get out
+            event[key] = redacted(key, value)
     return event
 
 
-def _without_secrets(text: str) -> str:
-    if "ftch_" in text:
-        text = _API_KEY.sub("REDACTED", text)
-    return _QUERY.sub(r"\1?REDACTED", _CREDENTIALS.sub("REDACTED@", text)) if "://" in text else text
-
-
-def _add_service(service: str) -> Any:
+def _adder(origin: dict[str, str]) -> Any:
     def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["service"] = service
+        event.update(origin)
         return event
 
     return add
@@ -73,4 +72,12 @@ def _add_trace_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
     if context.is_valid:
         event["trace_id"] = f"{context.trace_id:032x}"
         event["span_id"] = f"{context.span_id:016x}"
+        event["trace_flags"] = f"{context.trace_flags:02x}"
     return event
+
+
+def _log_end(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    """What nobody caught: Python would write it to stderr, as it is, secrets included."""
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        return
+    log.critical("uncaught exception", error=kind.__name__, exc_info=(kind, error, traceback))

@@ -1,51 +1,170 @@
 """Traces: one W3C trace context (`traceparent`) carried through HTTP, streams and Celery.
 
-Spans always have ids, so that a trace id can be shown and logged; they are exported only when
-OTEL_EXPORTER_OTLP_ENDPOINT is set. The context is never sent to origins.
+A request and an attempt always have a span, so that their trace id can be shown and logged. All others, and all attributes, are
+made only when spans are exported: when OTEL_EXPORTER_OTLP_ENDPOINT is set. The context is never sent to origins, and what an
+exception says never gets into a span: it may quote a URL.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Thread
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from common.chassis.redaction import REDACTED, without_secrets
+
+NAMESPACE = "fetchwork"
+SHUTDOWN_SECONDS = 3.0
+"""How long the end of a process waits for its last spans to leave."""
+
+AS_TYPED = frozenset({"url.path", "url.query", "http.request.method_original"})
+"""Attributes of FastAPI's spans that are told to nobody."""
+
 Attributes = Mapping[str, str | int | float | bool]
+Describe = Callable[[], Attributes]
+"""Says what a span is about; asked only when somebody will read it."""
+
+log = structlog.get_logger()
 
 _propagator = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("fetchwork")  # a proxy until `configure_tracing` installs the real one
+_is_exporting = False
 
 
-def configure_tracing(*, service: str, version: str, instance: str) -> TracerProvider:
-    """Install the process's tracer. Call once, at start; call `shutdown()` on what it returns to flush at the end."""
-    resource = Resource.create({"service.name": service, "service.version": version, "service.instance.id": instance})
-    provider = TracerProvider(resource=resource)
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+class Tracing:
+    """The process's tracer, from its start to its end."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+
+    def shutdown(self, *, timeout_seconds: float = SHUTDOWN_SECONDS) -> None:
+        """Export what is left, for so long at most. The SDK would wait for half a minute for a receiver that hangs."""
+        flushing = Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        flushing.start()
+        flushing.join(timeout_seconds)
+        if flushing.is_alive():
+            log.warning("last spans not exported", waited_seconds=timeout_seconds)
+
+
+def configure_tracing(*, service: str, version: str, instance: str) -> Tracing:
+    """Install the process's tracer. Call once, at start.
+
+    Sampling, the queue of spans, and time limits of the export are the SDK's, and set by its OTEL_ variables.
+    """
+    global _is_exporting
+    resource = Resource.create(
+        {
+            "service.namespace": NAMESPACE,
+            "service.name": service,
+            "service.version": version,
+            "service.instance.id": instance,
+        }
+    )
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    _is_exporting = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    if _is_exporting:
+        provider.add_span_processor(_Redaction())
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    return provider
+    return Tracing(provider)
+
+
+def is_exporting() -> bool:
+    """Whether spans leave this process: whether it is worth while to say what they are about."""
+    return _is_exporting
 
 
 @contextmanager
-def span(name: str, *, kind: SpanKind, traceparent: str | None = None, attributes: Attributes | None = None) -> Iterator[Span]:
-    """Run a block inside a span whose parent is `traceparent`, or the current span when that is None."""
-    parent = _extract(traceparent) if traceparent else None
-    with _tracer.start_as_current_span(name, context=parent, kind=kind, attributes=dict(attributes or {})) as current:
+def span(name: str, *, kind: SpanKind, traceparent: str | None = None, describe: Describe | None = None) -> Iterator[Span]:
+    """Run a block inside a span whose parent is `traceparent`, or the current span when that is None. There always is one.
+
+    An exception that leaves the block makes it an error, named by its class and by nothing else.
+    """
+    with _current(begin(name, kind=kind, traceparent=traceparent, describe=describe)) as current:
         yield current
 
 
+@contextmanager
+def step(
+    name: str,
+    *,
+    kind: SpanKind,
+    traceparent: str | None = None,
+    links: Iterable[str | None] = (),
+    describe: Describe | None = None,
+) -> Iterator[Span]:
+    """As `span`, with links to other traces, but only when spans are exported; else there is none, and what it costs neither."""
+    if not _is_exporting:
+        yield INVALID_SPAN
+        return
+    with _current(begin(name, kind=kind, traceparent=traceparent, links=links, describe=describe)) as current:
+        yield current
+
+
+def begin(
+    name: str,
+    *,
+    kind: SpanKind,
+    traceparent: str | None = None,
+    is_root: bool = False,
+    links: Iterable[str | None] = (),
+    describe: Describe | None = None,
+    start_time: int | None = None,
+) -> Span:
+    """A span that does not become the current one; whoever asks for it ends it. With `is_root` it has no parent.
+
+    `start_time` is in nanoseconds since the epoch; None is now.
+    """
+    parent = Context() if is_root else _extract(traceparent) if traceparent else None
+    begun = _tracer.start_span(name, context=parent, kind=kind, links=_links(links), start_time=start_time)
+    if describe is not None and _is_exporting and begun.is_recording():
+        begun.set_attributes(describe())
+    return begun
+
+
+def fail(failed: Span, error_type: str) -> None:
+    """Mark a span as one that did not do what it was for; `error_type` is of a small set (semantic conventions, `error.type`)."""
+    failed.set_attribute("error.type", error_type)
+    failed.set_status(StatusCode.ERROR)
+
+
+def message_attributes(destination: str, operation: str, *, system: str = "redis") -> dict[str, str | int | float | bool]:
+    """What is common to spans about messages (semantic conventions for messaging); `operation` is create, send or process."""
+    return {
+        "messaging.system": system,
+        "messaging.destination.name": destination,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+    }
+
+
+def traceparent_of(carried: Span) -> str | None:
+    """The `traceparent` header value (W3C Trace Context section 3.2) of a span, or None when it is none."""
+    context = carried.get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
 def current_traceparent() -> str | None:
-    """The `traceparent` header value (W3C Trace Context section 3.2) of the current span, or None outside any."""
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    return carrier.get("traceparent")
+    """The `traceparent` of the current span, or None outside any."""
+    return traceparent_of(trace.get_current_span())
+
+
+def trace_headers() -> dict[str, str]:
+    """The headers that carry the current trace to another service of ours; none outside any span. Never for an origin."""
+    traceparent = current_traceparent()
+    return {"traceparent": traceparent} if traceparent else {}
 
 
 def current_trace_id() -> str | None:
@@ -54,5 +173,36 @@ def current_trace_id() -> str | None:
     return f"{context.trace_id:032x}" if context.is_valid else None
 
 
+class _Redaction(SpanProcessor):
+    """FastAPI's span has the path and the query as they came: whatever strangers type, a key by mistake included.
+
+    `http.route` says what was asked for.
+    """
+
+    def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
+        for name, value in (span.attributes or {}).items():
+            if name in AS_TYPED:
+                span.set_attribute(name, REDACTED)
+            elif isinstance(value, str) and (safe := without_secrets(value)) != value:
+                span.set_attribute(name, safe)
+
+
+@contextmanager
+def _current(begun: Span) -> Iterator[Span]:
+    with trace.use_span(begun, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield begun
+        except BaseException as error:
+            fail(begun, type(error).__name__)
+            raise
+
+
 def _extract(traceparent: str) -> Context:
-    return _propagator.extract({"traceparent": traceparent})
+    return _propagator.extract({"traceparent": traceparent}, context=Context())
+
+
+def _links(traceparents: Iterable[str | None]) -> list[Link]:
+    contexts = [
+        trace.get_current_span(_extract(traceparent)).get_span_context() for traceparent in traceparents if traceparent
+    ]
+    return [Link(context) for context in contexts if context.is_valid]

@@ -46,6 +46,7 @@ from fetcher.egress.headers import (
 from fetcher.egress.proxy import Proxy
 from fetcher.egress.redirects import REDIRECT_STATUSES, Sending, first_sending, follow
 from fetcher.egress.resolver import GuardedResolver
+from fetcher.egress.spans import hop_span
 from fetcher.egress.wire import MeteredProtocol
 from fetcher.errors import ExchangeFailed
 
@@ -180,6 +181,11 @@ class EgressClient:
     async def _send_once(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:
         target, sending = hop.target, hop.sending
         record = log.open_hop(target.url, method=sending.method)
+        with hop_span(record, resend_count=len(log.hops) - 1):
+            return await self._ask(hop, record)
+
+    async def _ask(self, hop: _Hop, record: HopRecord) -> aiohttp.ClientResponse:
+        target, sending = hop.target, hop.sending
         self._admit(target, hop=record)
         session = self._session if sending.method in IDEMPOTENT_METHODS else self._fresh_session
         headers = outgoing_headers(sending.headers, user_agent=self._user_agent, contact=self._contact)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import aiohttp
 import structlog
+from common.chassis.telemetry import trace_headers
 from common.clock import Clock
 from common.contracts.robots import RobotsFile
 from pydantic import ValidationError
@@ -48,7 +49,11 @@ class RobotsStore:
             return Stored(is_away=True)
         try:
             async with self._session.get(
-                self._url, params={"origin": origin}, headers=self._headers, allow_redirects=False, timeout=self._timeout
+                self._url,
+                params={"origin": origin},
+                headers=self._headers | trace_headers(),
+                allow_redirects=False,
+                timeout=self._timeout,
             ) as response:
                 if response.status == 404:
                     return Stored()
@@ -63,7 +68,7 @@ class RobotsStore:
         """Hand a file in for others; False when the store did not take it."""
         if self._is_left_alone():
             return False
-        headers = self._headers | {"Content-Type": "application/json"}
+        headers = self._headers | trace_headers() | {"Content-Type": "application/json"}
         try:
             async with self._session.put(
                 self._url, data=file.model_dump_json().encode(), headers=headers, allow_redirects=False, timeout=self._timeout

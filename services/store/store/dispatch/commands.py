@@ -17,6 +17,7 @@ from common.streams.names import COMMAND_QUEUE
 from kombu.exceptions import OperationalError
 
 from store.errors import BrokerUnavailable
+from store.spans import dispatch_spans
 
 SEND_TIMEOUT_SECONDS = 5.0
 SOCKET_TIMEOUT_SECONDS = 3.0
@@ -53,20 +54,21 @@ class CommandSender:
 
     async def send(self, commands: Sequence[PerformFetch]) -> None:
         """Hand one batch to the broker. Raises BrokerUnavailable; the batch may have left all the same."""
-        envelope = Envelope[PerformFetches].wrap(
-            PerformFetches(fetches=tuple(commands)),
-            type=FETCH_PERFORM,
-            source=self._source,
-            subject=str(commands[0].id),
-            now=utc_now(),
-            traceparent=current_traceparent(),
-        )
-        text = envelope.model_dump_json(exclude_none=True)
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, text)
-        except (OperationalError, OSError) as error:
-            raise BrokerUnavailable(type(error).__name__) from error
+        with dispatch_spans(commands) as carried:
+            envelope = Envelope[PerformFetches].wrap(
+                PerformFetches(fetches=tuple(carried)),
+                type=FETCH_PERFORM,
+                source=self._source,
+                subject=str(commands[0].id),
+                now=utc_now(),
+                traceparent=current_traceparent(),
+            )
+            text = envelope.model_dump_json(exclude_none=True)
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                    await asyncio.get_running_loop().run_in_executor(self._executor, self._publish, text)
+            except (OperationalError, OSError) as error:
+                raise BrokerUnavailable(type(error).__name__) from error
 
     def close(self) -> None:
         """Stop sending; a batch that is being sent may still leave."""

@@ -1,9 +1,10 @@
 """Take accepted fetches into the ledger and the queue: the first door. Idempotent by fetch id."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from common.contracts.envelope import Envelope
@@ -18,6 +19,8 @@ from store.queries import query
 
 ACCEPT = query("fetches_accept")
 ENQUEUE = query("queue_enqueue")
+
+NO_TRACES: Mapping[UUID, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +39,16 @@ async def accept(
     coalesce_wait_seconds: float,
     priority_step_seconds: float,
     now: datetime | None,
+    traceparents: Mapping[UUID, str] = NO_TRACES,
 ) -> Accepted:
     """Insert every fetch not yet known, in the caller's transaction. `now` None is Postgres's.
 
     One that accepts an older response is finished from a stored one, or waits for an equal pending one, at most
-    `coalesce_wait_seconds`, if there is either.
+    `coalesce_wait_seconds`, if there is either. `traceparents` are of fetches whose trace goes on behind a span of ours.
     """
-    fetches = {fetch.id: (fetch, event.traceparent) for event in events for fetch in event.data.fetches}
+    fetches = {
+        fetch.id: (fetch, traceparents.get(fetch.id, event.traceparent)) for event in events for fetch in event.data.fetches
+    }
     rows = [fetches[identifier] for identifier in sorted(fetches)]  # one order for all, so that two stores cannot deadlock
     sharings = [sharing_of(fetch.request, tenant=fetch.tenant) for fetch, _ in rows]
     askers = [asker for (fetch, _), sharing in zip(rows, sharings, strict=True) if (asker := _asker(fetch, sharing))]
