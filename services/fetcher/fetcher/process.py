@@ -18,6 +18,7 @@ import uvloop
 from common.chassis.health import Check
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import OperationsPort
+from common.chassis.watcher import Watcher
 from common.clock import Clock, utc_now
 from common.streams.connection import connect_redis
 from redis.asyncio import Redis
@@ -60,6 +61,8 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     metrics = FetcherMetrics(slots)
     events = connect_redis(settings.events_url.get_secret_value())
     broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
+    metrics.chassis.watch_pool("events", events)
+    metrics.chassis.watch_pool("broker", broker)
     client = _open_client(settings)
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
@@ -76,6 +79,8 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
         publishing = loop.create_task(reporter.run())
         telling = loop.create_task(slowdowns.run(broker))
         announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
+        dependencies = _dependencies(events=events, broker=broker, store=reporter.check_store)
+        watching = loop.create_task(Watcher(dependencies, metrics=metrics.chassis).run())
         operations = OperationsPort(
             bind=settings.metrics_bind,
             port=settings.metrics_port,
@@ -106,6 +111,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
                 client.close,
                 partial(_cancel, telling),
                 partial(_cancel, publishing),
+                partial(_cancel, watching),
                 partial(asyncio.to_thread, operations.close),
                 events.aclose,
                 broker.aclose,
@@ -181,14 +187,20 @@ class FetcherThread:
 
 
 def _checks(*, events: Redis, broker: Redis, draining: asyncio.Event) -> dict[str, Check]:
-    async def ping(redis: Redis) -> None:
-        await redis.ping()
-
     async def not_draining() -> None:
         if draining.is_set():
             raise InterruptedError
 
-    return {"events": partial(ping, events), "broker": partial(ping, broker), "not_draining": not_draining}
+    return {"events": partial(_ping, events), "broker": partial(_ping, broker), "not_draining": not_draining}
+
+
+def _dependencies(*, events: Redis, broker: Redis, store: Check) -> dict[str, Check]:
+    """What is watched. Without the store small pages are fetched all the same, so that it decides about no readiness."""
+    return {"events": partial(_ping, events), "broker": partial(_ping, broker), "store": store}
+
+
+async def _ping(redis: Redis) -> None:
+    await redis.ping()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from common.chassis.build import register_build_info
+from common.chassis.metrics import ChassisMetrics, LoopMetrics
 from common.contracts.fetches import FetchStatus, OutcomeKind
 from common.contracts.views import ServedByKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.process_collector import ProcessCollector
 
 WAIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
 TRANSACTION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 
+DEPENDENCIES = ("postgres", "events", "broker")
 HOST_STATES = ("paused", "banned", "unreached")
 
 
@@ -19,8 +19,8 @@ class StoreMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        register_build_info(registry, service="store")
-        ProcessCollector(registry=registry)
+        self.chassis = ChassisMetrics(registry, service="store", dependencies=DEPENDENCIES, pools=("events", "broker"))
+        self.loops = LoopMetrics(registry)
         self.ingested = Counter("fetchwork_fetches_ingested_total", "Accepted fetches new to the ledger.", registry=registry)
         self.finished = Counter(
             "fetchwork_fetches_finished_total", "Fetches that reached a terminal status.", ["status"], registry=registry
@@ -67,9 +67,6 @@ class StoreMetrics:
             registry=registry,
         )
         self.outbox_events = Counter("fetchwork_outbox_sent_total", "Events sent to the feed.", registry=registry)
-        self.loop_failures = Counter(
-            "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
-        )
         self._add_reuse_and_robots(registry)
         self._add_hosts(registry)
         self._add_limits(registry)
@@ -111,12 +108,7 @@ class StoreMetrics:
         )
 
     def _add_limits(self, registry: CollectorRegistry) -> None:
-        self.limit = Gauge(
-            "fetchwork_limit",
-            "What each link of the chain takes in at most before it waits for the next.",
-            ["link"],
-            registry=registry,
-        )
+        self.limit = self.chassis.limit
         self.key_totals_raised = Counter(
             "fetchwork_key_totals_raised_total",
             "Accepted totals of keys that the events Redis had lost, or never had.",
