@@ -59,10 +59,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     """Build and start everything on the running loop; on leaving, close it in order. Does not wait for attempts."""
     slots, draining = Slots(settings.fetcher_slots), asyncio.Event()
     metrics = FetcherMetrics(slots)
-    events = connect_redis(settings.events_url.get_secret_value())
-    broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
-    metrics.chassis.watch_pool("events", events)
-    metrics.chassis.watch_pool("broker", broker)
+    events, broker = _connections(settings, metrics)
     client = _open_client(settings)
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
@@ -79,13 +76,13 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
         publishing = loop.create_task(reporter.run())
         telling = loop.create_task(slowdowns.run(broker))
         announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
-        dependencies = _dependencies(events=events, broker=broker, store=reporter.check_store)
-        watching = loop.create_task(Watcher(dependencies, metrics=metrics.chassis).run())
+        watcher = Watcher({**_pings(events, broker), "store": reporter.check_store}, metrics=metrics.chassis)
+        watching = loop.create_task(watcher.run())
         operations = OperationsPort(
             bind=settings.metrics_bind,
             port=settings.metrics_port,
             registry=metrics.registry,
-            checks=_checks(events=events, broker=broker, draining=draining),
+            checks=_checks(events, broker, draining=draining),
             loop=loop,
         )
         operations.start()
@@ -116,6 +113,15 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
                 events.aclose,
                 broker.aclose,
             )
+
+
+def _connections(settings: FetcherSettings, metrics: FetcherMetrics) -> tuple[Redis, Redis]:
+    """To the events Redis and to the broker."""
+    events = connect_redis(settings.events_url.get_secret_value())
+    broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
+    metrics.chassis.watch_pool("events", events)
+    metrics.chassis.watch_pool("broker", broker)
+    return events, broker
 
 
 def _open_client(settings: FetcherSettings) -> EgressClient:
@@ -186,17 +192,18 @@ class FetcherThread:
             await fetcher.tasks.finish(seconds=drain_ends_at - fetcher.loop.time())
 
 
-def _checks(*, events: Redis, broker: Redis, draining: asyncio.Event) -> dict[str, Check]:
+def _checks(events: Redis, broker: Redis, *, draining: asyncio.Event) -> dict[str, Check]:
+    """What readiness hangs on. Not the store: without it small pages are fetched all the same."""
+
     async def not_draining() -> None:
         if draining.is_set():
             raise InterruptedError
 
-    return {"events": partial(_ping, events), "broker": partial(_ping, broker), "not_draining": not_draining}
+    return {**_pings(events, broker), "not_draining": not_draining}
 
 
-def _dependencies(*, events: Redis, broker: Redis, store: Check) -> dict[str, Check]:
-    """What is watched. Without the store small pages are fetched all the same, so that it decides about no readiness."""
-    return {"events": partial(_ping, events), "broker": partial(_ping, broker), "store": store}
+def _pings(events: Redis, broker: Redis) -> dict[str, Check]:
+    return {"events": partial(_ping, events), "broker": partial(_ping, broker)}
 
 
 async def _ping(redis: Redis) -> None:
