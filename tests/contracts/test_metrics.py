@@ -40,7 +40,8 @@ def test_a_label_of_hosts_is_found() -> None:
 def test_what_every_service_has_is_in_each() -> None:
     chassis = {
         "fetchwork_dependency_up", "fetchwork_dependency_checked_timestamp_seconds", "fetchwork_event_loop_lag_seconds",
-        "fetchwork_draining", "fetchwork_redis_connections", "fetchwork_limit", "fetchwork_build_info", "process_cpu_seconds_total",
+        "fetchwork_draining", "fetchwork_redis_connections", "fetchwork_limit", "fetchwork_build_info",
+        "process_cpu_seconds_total",
     }  # fmt: skip
     for service in registries():
         assert chassis <= {family.name for found, family in FOUND if found == service}, service
