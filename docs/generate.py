@@ -1,7 +1,7 @@
 """Write the generated documentation, or with `--check` say which of it is out of date and exit 1.
 
-Generated: docs/configuration.md from the settings classes, docs/problems.md from the registry of problems, the OpenAPI document
-of the gateway from its routes, and the JSON Schemas of every event and command.
+Generated: docs/configuration.md from the settings classes, docs/problems.md from the registry of problems, docs/metrics.md from
+the registries of metrics, the OpenAPI document of the gateway from its routes, and the JSON Schemas of every event and command.
 """
 
 import json
@@ -17,6 +17,7 @@ from gateway.openapi.document import openapi_document
 from gateway.problems.documents import example_of
 from gateway.problems.types import REGISTRY, Kind, ProblemType, reference
 from gateway.settings import GatewaySettings
+from metrics_page import metrics_page
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from store.settings import StoreSettings
@@ -84,6 +85,7 @@ def generated() -> dict[Path, str]:
     files = {
         TOP / "docs/configuration.md": configuration(),
         TOP / "docs/problems.md": problems(),
+        TOP / "docs/metrics.md": metrics_page(),
         TOP / "services/gateway/openapi.json": json.dumps(openapi_document(create_api()), indent=2, ensure_ascii=False) + "\n",
     }
     for name, model in (EVENTS | COMMANDS).items():

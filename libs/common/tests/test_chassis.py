@@ -14,11 +14,13 @@ import pytest
 import structlog
 from common.chassis.build import VERSION
 from common.chassis.health import run_checks
-from common.chassis.lifecycle import rest_unless, run_loop
+from common.chassis.lifecycle import Pass, rest_unless, run_loop
 from common.chassis.logging import configure_logging
+from common.chassis.metrics import ChassisMetrics
 from common.chassis.operations_port import serve_operations
 from common.chassis.redaction import redacted_url
 from common.chassis.telemetry import Tracing, configure_tracing, current_trace_id, current_traceparent, span
+from common.chassis.watcher import Watcher
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter
@@ -167,11 +169,12 @@ class Stumbling:
 
 
 async def test_a_loop_survives_its_failures() -> None:
-    stopping, failures = asyncio.Event(), list[str]()
+    stopping, passes = asyncio.Event(), list[Pass]()
     loop = Stumbling(stopping)
     async with asyncio.timeout(10):
-        await run_loop(loop, stopping, on_failure=failures.append)
-    assert loop.passes == 4 and failures == ["stumbling"] * 2
+        await run_loop(loop, stopping, on_pass=passes.append)
+    assert loop.passes == 4
+    assert [(done.loop, done.is_ok) for done in passes] == [("stumbling", False)] * 2 + [("stumbling", True)] * 2
 
 
 async def test_a_rest_ends_early_when_there_is_a_reason() -> None:
@@ -202,7 +205,9 @@ async def test_the_operations_port_serves_metrics_and_health() -> None:
         if not is_well:
             raise ConnectionError
 
-    async with serve_operations(bind="127.0.0.1", port=0, registry=registry, checks={"wire": check}) as port:
+    metrics = ChassisMetrics(registry, service="test", dependencies=(), pools=())
+    watcher = Watcher({}, metrics=metrics)
+    async with serve_operations(bind="127.0.0.1", port=0, registry=registry, checks={"wire": check}, watcher=watcher) as port:
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port.port}") as client:
             assert "things_total 1.0" in (await client.get("/metrics")).text
             assert (await client.get("/livez")).status_code == 200

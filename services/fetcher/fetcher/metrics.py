@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-from common.chassis.build import register_build_info
+from common.chassis.metrics import ChassisMetrics
 from common.contracts.fetches import Budget, Outcome, OutcomeKind
 from common.egress.addresses import AddressVerdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -12,7 +12,12 @@ from fetcher.errors import RejectionReason
 from fetcher.slots import Slots
 
 DURATION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
+WAIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
+"""Those of the store's waits, so that both can be added up."""
 PHASES = ("dns", "connect", "first_byte", "body", "total")
+DEPENDENCIES = ("events", "broker", "store")
+STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
+BYTE_KINDS = ("wire", "decoded")
 
 
 class DropReason(StrEnum):
@@ -49,7 +54,7 @@ class FetcherMetrics:
 
     def __init__(self, slots: Slots) -> None:
         self.registry = CollectorRegistry()
-        register_build_info(self.registry, service="fetcher")
+        self.chassis = ChassisMetrics(self.registry, service="fetcher", dependencies=DEPENDENCIES, pools=("events", "broker"))
         durations = Histogram(
             "fetchwork_attempt_duration_seconds",
             "What an attempt spent in each phase, over all its hops.",
@@ -75,6 +80,8 @@ class FetcherMetrics:
         self.publish_failures = Counter(
             "fetchwork_publish_failures", "Failed tries to publish outcomes or to store a body.", registry=self.registry
         )
+        self._add_commands()
+        self._add_targets()
         self._watch_slots(slots)
 
     def attempted(self, outcome: Outcome) -> None:
@@ -87,10 +94,19 @@ class FetcherMetrics:
                 self._durations[phase].observe(seconds)
         if evidence.exceeded is not None:
             self._exceeded.labels(evidence.exceeded).inc()
+        self._fetched_bytes.labels("wire").inc(evidence.wire_bytes)
+        self._fetched_bytes.labels("decoded").inc(evidence.decoded_bytes)
+        head = outcome.response or evidence.received
+        if head is not None:
+            self._responses.labels(status_class_of(head.status)).inc()
         if outcome.kind is OutcomeKind.REFUSED and evidence.hops:
             verdict = AddressVerdict(evidence.hops[-1].verdict)
             if verdict.is_denial:  # what robots.txt refuses is counted where it is judged
                 self._refused.labels(verdict).inc()
+
+    def waited_for_start(self, seconds: float) -> None:
+        """A train's first attempt starts so long after its commands were sent; a clock that is behind the store's makes it 0."""
+        self._command_wait.observe(max(0.0, seconds))
 
     def dropped(self, reason: DropReason) -> None:
         """Count one command that ends without an outcome."""
@@ -108,6 +124,34 @@ class FetcherMetrics:
         """Count one message that is no command."""
         self._rejected.labels(reason).inc()
 
+    def _add_commands(self) -> None:
+        self.received = Counter("fetchwork_commands_received", "Commands taken from the broker.", registry=self.registry)
+        self._command_wait = Histogram(
+            "fetchwork_command_wait_seconds",
+            "From a train's commands being sent by the store to the start of its first attempt.",
+            buckets=WAIT_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.slot_wait = Histogram(
+            "fetchwork_slot_wait_seconds",
+            "How long a train or a command waited for a slot, also when it got none.",
+            buckets=WAIT_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+
+    def _add_targets(self) -> None:
+        """What origins did: business, and no sign of our own health."""
+        self._responses = Counter(
+            "fetchwork_target_responses", "Last responses of origins in attempts.", ["status_class"], registry=self.registry
+        )
+        self._fetched_bytes = Counter(
+            "fetchwork_fetched_bytes", "Bytes of bodies, as they came and as they were decoded.", ["kind"], registry=self.registry
+        )
+        for status_class in STATUS_CLASSES:
+            self._responses.labels(status_class)
+        for kind in BYTE_KINDS:
+            self._fetched_bytes.labels(kind)
+
     def _counter(self, name: str, text: str, reasons: type[StrEnum]) -> Counter:
         counter = Counter(name, text, ["reason"], registry=self.registry)
         for reason in reasons:
@@ -120,3 +164,9 @@ class FetcherMetrics:
         states: dict[str, Callable[[], float]] = {"busy": lambda: slots.busy, "free": lambda: slots.free}
         for state, read in states.items():
             gauge.labels(state).set_function(read)
+
+
+def status_class_of(status: int) -> str:
+    """`2xx` and the like (RFC 9110 section 15); `other` for a number that is no class."""
+    status_class = f"{status // 100}xx"
+    return status_class if status_class in STATUS_CLASSES else "other"

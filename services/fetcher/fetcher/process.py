@@ -18,6 +18,7 @@ import uvloop
 from common.chassis.health import Check
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import OperationsPort
+from common.chassis.watcher import Watcher
 from common.clock import Clock, utc_now
 from common.streams.connection import connect_redis
 from redis.asyncio import Redis
@@ -58,8 +59,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     """Build and start everything on the running loop; on leaving, close it in order. Does not wait for attempts."""
     slots, draining = Slots(settings.fetcher_slots), asyncio.Event()
     metrics = FetcherMetrics(slots)
-    events = connect_redis(settings.events_url.get_secret_value())
-    broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
+    events, broker = _connections(settings, metrics)
     client = _open_client(settings)
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
@@ -76,11 +76,13 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
         publishing = loop.create_task(reporter.run())
         telling = loop.create_task(slowdowns.run(broker))
         announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
+        watcher = Watcher({**_pings(events, broker), "store": reporter.check_store}, metrics=metrics.chassis)
+        watching = loop.create_task(watcher.run())
         operations = OperationsPort(
             bind=settings.metrics_bind,
             port=settings.metrics_port,
             registry=metrics.registry,
-            checks=_checks(events=events, broker=broker, draining=draining),
+            checks=_checks(events, broker, draining=draining),
             loop=loop,
         )
         operations.start()
@@ -106,10 +108,20 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
                 client.close,
                 partial(_cancel, telling),
                 partial(_cancel, publishing),
+                partial(_cancel, watching),
                 partial(asyncio.to_thread, operations.close),
                 events.aclose,
                 broker.aclose,
             )
+
+
+def _connections(settings: FetcherSettings, metrics: FetcherMetrics) -> tuple[Redis, Redis]:
+    """To the events Redis and to the broker."""
+    events = connect_redis(settings.events_url.get_secret_value())
+    broker = connect_redis(settings.broker_url.get_secret_value(), timeout_seconds=BROKER_TIMEOUT_SECONDS)
+    metrics.chassis.watch_pool("events", events)
+    metrics.chassis.watch_pool("broker", broker)
+    return events, broker
 
 
 def _open_client(settings: FetcherSettings) -> EgressClient:
@@ -180,15 +192,22 @@ class FetcherThread:
             await fetcher.tasks.finish(seconds=drain_ends_at - fetcher.loop.time())
 
 
-def _checks(*, events: Redis, broker: Redis, draining: asyncio.Event) -> dict[str, Check]:
-    async def ping(redis: Redis) -> None:
-        await redis.ping()
+def _checks(events: Redis, broker: Redis, *, draining: asyncio.Event) -> dict[str, Check]:
+    """What readiness hangs on. Not the store: without it small pages are fetched all the same."""
 
     async def not_draining() -> None:
         if draining.is_set():
             raise InterruptedError
 
-    return {"events": partial(ping, events), "broker": partial(ping, broker), "not_draining": not_draining}
+    return {**_pings(events, broker), "not_draining": not_draining}
+
+
+def _pings(events: Redis, broker: Redis) -> dict[str, Check]:
+    return {"events": partial(_ping, events), "broker": partial(_ping, broker)}
+
+
+async def _ping(redis: Redis) -> None:
+    await redis.ping()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -70,6 +70,14 @@ class Reporter:
         await self._queue.put(_Waiting(publication, until, done))
         return await done
 
+    async def check_store(self) -> None:
+        """Raise unless the store answers. What it answers does not matter: no route of its is at this path."""
+        url = f"{self._store.url.rstrip('/')}/internal/v1/"
+        headers = {"Authorization": f"Bearer {self._store.token}"}
+        async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+            if response.status >= 500:
+                response.raise_for_status()
+
     async def run(self) -> None:
         """Publish what is ready, up to PUBLISH_LIMIT at once, for ever."""
         while True:

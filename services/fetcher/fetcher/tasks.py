@@ -7,8 +7,10 @@ that is dropped is recovered by its lease.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from functools import partial
 from itertools import groupby
+from time import monotonic
 from uuid import UUID
 
 import structlog
@@ -51,6 +53,7 @@ class Tasks:
         self._loop = loop
         self._slots = slots
         self._metrics = metrics
+        self._clock = clock
         self._draining = draining or asyncio.Event()
         self._slowdowns = Slowdowns(clock=clock, metrics=metrics) if slowdowns is None else slowdowns
         self._attempts = Attempts(
@@ -67,17 +70,18 @@ class Tasks:
     def take_batch(self, message: str) -> None:
         """Start every command of one message as slots come free; return without waiting for any of them to end."""
         try:
-            batch = read_batch(message)
+            envelope = read_batch(message)
         except CommandRejected as rejected:
             self._metrics.rejected(rejected.reason)
             log.error("command rejected", reason=rejected.reason, error=rejected.error_class)
             return
-        for train_id, commands in groupby(batch.fetches, key=_train_id):
+        self._metrics.received.inc(len(envelope.data.fetches))
+        for train_id, commands in groupby(envelope.data.fetches, key=_train_id):
             if train_id is None:
                 for command in commands:
-                    self._take(command)
+                    self._take(command, sent_at=envelope.time)
             else:
-                self._take_train(tuple(commands))
+                self._take_train(tuple(commands), sent_at=envelope.time)
 
     async def finish(self, *, seconds: float) -> None:
         """Wait for running attempts and their publication, then cancel what is left; its leases recover it."""
@@ -88,22 +92,37 @@ class Tasks:
         if self._running:
             await asyncio.wait(self._running, timeout=1.0)
 
-    def _take(self, command: PerformFetch) -> None:
-        if not self._slots.take(timeout_seconds=self._attempts.seconds_of_lease(command)):
+    def _take(self, command: PerformFetch, *, sent_at: datetime) -> None:
+        if not self._take_slot(self._attempts.seconds_of_lease(command)):
             is_void = self._attempts.is_void(command)
             self._attempts.drop(command, reason=DropReason.LEASE_ENDED if is_void else DropReason.STOPPING)
             return
-        self._loop.call_soon_threadsafe(self._start, partial(self._attempt, command), self._slots.give_back)
+        self._loop.call_soon_threadsafe(self._start, partial(self._attempt, command, sent_at), self._slots.give_back)
 
-    def _take_train(self, cars: tuple[PerformFetch, ...]) -> None:
+    def _take_train(self, cars: tuple[PerformFetch, ...], *, sent_at: datetime) -> None:
         """Start a train when its one slot is free. Without one it still gives back all whose leases have not ended."""
-        run = TrainRun(cars, attempts=self._attempts, slowdowns=self._slowdowns, draining=self._draining)
+        run = TrainRun(
+            cars,
+            attempts=self._attempts,
+            slowdowns=self._slowdowns,
+            draining=self._draining,
+            on_start=partial(self._note_start, sent_at),
+        )
         seconds = max(map(self._attempts.seconds_of_lease, cars))
-        if self._slots.take(timeout_seconds=seconds, unless=self._draining.is_set):
+        if self._take_slot(seconds, unless=self._draining.is_set):
             self._loop.call_soon_threadsafe(self._start, run.run, self._slots.give_back)
         else:
             stopping = Halt(reason=SnoozeReason.STOPPING)
             self._loop.call_soon_threadsafe(self._start, partial(run.run, stopping), lambda: None)
+
+    def _take_slot(self, timeout_seconds: float, *, unless: Callable[[], bool] = lambda: False) -> bool:
+        began = monotonic()
+        is_taken = self._slots.take(timeout_seconds=timeout_seconds, unless=unless)
+        self._metrics.slot_wait.observe(monotonic() - began)
+        return is_taken
+
+    def _note_start(self, sent_at: datetime) -> None:
+        self._metrics.waited_for_start((self._clock() - sent_at).total_seconds())
 
     def _start(self, work: Callable[[], Coroutine[None, None, None]], on_end: Callable[[], None]) -> None:
         task = self._loop.create_task(work())
@@ -111,10 +130,11 @@ class Tasks:
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: on_end())
 
-    async def _attempt(self, command: PerformFetch) -> None:
+    async def _attempt(self, command: PerformFetch, sent_at: datetime) -> None:
         if self._attempts.is_void(command):  # asked here and not before: a process may stand still anywhere up to here
             self._attempts.drop(command, reason=DropReason.LEASE_ENDED)
             return
+        self._note_start(sent_at)
         try:
             await self._attempts.report(await self._attempts.perform(command))
         except asyncio.CancelledError:
@@ -126,8 +146,11 @@ def _train_id(command: PerformFetch) -> UUID | None:
     return command.train.id if command.train is not None else None
 
 
-def read_batch(message: object) -> PerformFetches:
-    """The batch inside a message. Raises CommandRejected, which never quotes the message: it may hold credentials."""
+def read_batch(message: object) -> Envelope[PerformFetches]:
+    """The batch that a message is, and when it was sent.
+
+    Raises CommandRejected, which never quotes the message: it may hold credentials.
+    """
     if not isinstance(message, str):
         raise CommandRejected(RejectionReason.UNDECODABLE, type(message).__name__)
     try:
@@ -136,4 +159,4 @@ def read_batch(message: object) -> PerformFetches:
         raise CommandRejected(RejectionReason.UNDECODABLE, type(error).__name__) from None
     if envelope.type != FETCH_PERFORM:
         raise CommandRejected(RejectionReason.UNKNOWN_TYPE, "UnknownType")
-    return envelope.data
+    return envelope

@@ -39,7 +39,10 @@ class Halt:
 
 
 class TrainRun:
-    """The run of one train. Cancel `run()` to end it anywhere: its last cars are dropped, and their leases recover them."""
+    """The run of one train; `on_start` is told that its first attempt starts.
+
+    Cancel `run()` to end it anywhere: its last cars are dropped, and their leases recover them.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class TrainRun:
         attempts: Attempts,
         slowdowns: Slowdowns,
         draining: asyncio.Event,
+        on_start: Callable[[], None] = lambda: None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._cars = cars
@@ -55,6 +59,7 @@ class TrainRun:
         self._attempts = attempts
         self._slowdowns = slowdowns
         self._draining = draining
+        self._on_start = on_start
         self._now = now
         self._host = host_of(cars[0].request.url)
         self._pace = Pace(self._host, delay_seconds=self._train.delay_seconds, now=now)
@@ -90,6 +95,7 @@ class TrainRun:
     async def _attempt(self, car: PerformFetch) -> Finished:
         if self._started_at is None:
             self._started_at = self._now()
+            self._on_start()
         return await self._attempts.perform(car, pace=self._pace)
 
     async def _wait_for_turn(self, car: PerformFetch) -> Halt | None:

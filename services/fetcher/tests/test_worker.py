@@ -24,6 +24,7 @@ from common.contracts.fetches import FetchAttempted, PerformFetch, PerformFetche
 from common.streams.names import ATTEMPTED_STREAM, COMMAND_QUEUE, SLOWDOWN_CHANNEL, WORKER_KEY_PREFIX
 from fetchwork_local.ports import free_port
 from fetchwork_local.servers import embedded_redis
+from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from tasks_rig import train_of
 
@@ -318,6 +319,37 @@ async def test_worker_outlives_its_broker(
     worker.signal()
     assert await worker.exit_code() == 0
     app.close()
+
+
+async def test_what_two_workers_say_adds_up(
+    launch: Callable[..., Worker], send: Any, serve: Serve, command: Any, events: Redis, broker: Redis, until: Until
+) -> None:
+    """Each is one process with one registry, although Celery runs threads in it: Prometheus scrapes both and adds."""
+    workers = [launch(FETCHER_SLOTS="4", FETCHER_THREADS="2") for _ in range(2)]
+    await until(lambda: _are_announced(broker, len(workers)), seconds=30)
+    base = await serve({"/": _hello})
+    for _ in range(20):
+        await send(command(base))
+    await until(lambda: _has_attempts(events, 20), seconds=20)
+    scraped = [
+        {sample.name: sample.value for family in text_string_to_metric_families(await worker.operations("/metrics"))
+         for sample in family.samples if not sample.labels}
+        for worker in workers
+    ]  # fmt: skip
+    for name in ("commands_received_total", "command_wait_seconds_count", "slot_wait_seconds_count"):
+        assert sum(samples[f"fetchwork_{name}"] for samples in scraped) == 20, name
+    assert all(samples["process_start_time_seconds"] > 0 for samples in scraped)
+    text = await workers[0].operations("/metrics")
+    for dependency, up in (("events", 1.0), ("broker", 1.0), ("store", 0.0)):
+        assert f'fetchwork_dependency_up{{dependency="{dependency}"}} {up}' in text
+
+
+async def _are_announced(broker: Redis, count: int) -> bool:
+    return len(await broker.keys(f"{WORKER_KEY_PREFIX}*")) == count
+
+
+async def _has_attempts(events: Redis, count: int) -> bool:
+    return len(await _attempts(events)) == count
 
 
 async def test_worker_without_a_broker_keeps_trying_and_can_be_stopped(launch: Any, until: Until) -> None:

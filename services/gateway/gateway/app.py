@@ -4,6 +4,7 @@ import structlog
 import uvicorn
 from common.chassis.build import VERSION
 from common.chassis.operations_port import serve_operations
+from common.chassis.watcher import Watcher
 from common.clock import utc_now
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -95,7 +96,11 @@ async def run_gateway(settings: GatewaySettings) -> None:
     async with (
         open_means(settings, clock=utc_now) as means,
         serve_operations(
-            bind=settings.metrics_bind, port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks
+            bind=settings.metrics_bind,
+            port=settings.metrics_port,
+            registry=means.metrics.registry,
+            checks=means.checks,
+            watcher=Watcher(means.dependencies, metrics=means.metrics.chassis),
         ),
     ):
         config = uvicorn.Config(

@@ -12,6 +12,7 @@ from gateway.batches.lines import read_submission, refuse_line
 from gateway.batches.splitting import Line
 from gateway.dependencies import Means
 from gateway.errors import EventsUnavailable, IngestBacklog, QuotaExceeded
+from gateway.metrics import LineResult
 from gateway.principal import Principal
 from gateway.problems.answers import Problem, ProblemType
 from gateway.promise import charge, promise
@@ -109,6 +110,7 @@ class BatchIntake:
             self.errors.sort(key=lambda error: error.line)
         else:
             self.accepted += len(chunk)
+            self._means.metrics.note_lines(LineResult.ACCEPTED, len(chunk))
             await self._claim.check()
 
     async def _publish(self, fetches: Sequence[AcceptedFetch], *, batch: AcceptedBatch | None) -> None:
@@ -139,6 +141,7 @@ class BatchIntake:
 
     def _refuse(self, error: BatchError) -> None:
         self.rejected += 1
+        self._means.metrics.note_lines(LineResult.REJECTED)
         if len(self.errors) < self._limits.errors:
             self.errors.append(error)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Annotated
 
 from common.chassis.health import Check
@@ -71,6 +72,11 @@ class Means:
         """What must hold for this gateway to promise fetches. Reads may fail while the store is away; promises go on."""
         return {"events": self.publisher.check}
 
+    @property
+    def dependencies(self) -> dict[str, Check]:
+        """What is watched, also what readiness does not hang on."""
+        return {"events": self.publisher.check, "store": self.store.check}
+
 
 async def get_means(request: Request) -> Means:
     """The means of the application that serves this request."""
@@ -115,7 +121,14 @@ async def get_reserved(request: Request) -> Reserved:
     return reserved or Reserved(id=new_fetch_id(), at=means.clock())
 
 
+async def get_read_at(request: Request) -> float:
+    """When the whole body had been read, by `perf_counter`."""
+    read_at: float = getattr(request.state, "read_at", None) or perf_counter()
+    return read_at
+
+
 UsePrincipal = Annotated[Principal, Security(Caller())]
 UseMeans = Annotated[Means, Depends(get_means)]
 UseKeyedRequest = Annotated[KeyedRequest | None, Depends(get_keyed_request)]
 UseReserved = Annotated[Reserved, Depends(get_reserved)]
+UseReadAt = Annotated[float, Depends(get_read_at)]

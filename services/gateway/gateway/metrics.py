@@ -3,13 +3,60 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from common.chassis.build import register_build_info
+from common.chassis.lifecycle import Pass
+from common.chassis.metrics import ChassisMetrics, LoopMetrics
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.process_collector import ProcessCollector
 
 from gateway.errors import Limit
+from gateway.problems.types import ProblemType
 
 REQUEST_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+ACCEPT_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5, 10)
+"""With an edge at what is promised to callers, 0.3 s."""
+DEPENDENCIES = ("events", "store")
+POOLS = ("promises", "counters", "feed")
+LOOPS = ("key_use",)
+
+
+class Promised(StrEnum):
+    """What came of asking for a promise. The value is a metric label.
+
+    `refused` is at a limit, or because of the Idempotency-Key; `failed` is ours: nobody could promise anything.
+    """
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class LineResult(StrEnum):
+    """What came of a line of a batch. The value is a metric label."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class StoreOperation(StrEnum):
+    """What the gateway asks the store for. The value is a metric label."""
+
+    READ = "read"
+    LIST = "list"
+    WRITE = "write"
+    KEYS = "keys"
+    """What every gateway asks in the background: which keys there are, and which were used."""
+    PLAN = "plan"
+    CONTENT = "content"
+
+
+class StoreResult(StrEnum):
+    """What came of asking the store. The value is a metric label.
+
+    `unavailable` is no answer in time, or none that is whole; `refused` an answer that nobody expected.
+    """
+
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+    REFUSED = "refused"
 
 
 class Gate(StrEnum):
@@ -80,8 +127,9 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        register_build_info(registry, service="gateway")
-        ProcessCollector(registry=registry)
+        self.chassis = ChassisMetrics(registry, service="gateway", dependencies=DEPENDENCIES, pools=POOLS)
+        self.loops = LoopMetrics(registry)
+        self.loops.expect(*LOOPS)
         self.accepted = Counter("fetchwork_fetches_accepted_total", "Fetches answered with 202.", registry=registry)
         self.requests = Counter(
             "fetchwork_http_requests_total", "Requests answered.", ["method", "route", "status_class"], registry=registry
@@ -94,9 +142,7 @@ class GatewayMetrics:
             registry=registry,
         )
         self.in_progress = Gauge("fetchwork_http_requests_in_progress", "Requests under way.", registry=registry)
-        self.limits = Gauge(
-            "fetchwork_limit", "What is let in at most, by the link of the chain that keeps it.", ["link"], registry=registry
-        )
+        self.limits = self.chassis.limit
         self._closed = Gauge(
             "fetchwork_gate_closed", "1 from a refusal on until something is let in again, else 0.", ["gate"], registry=registry
         )
@@ -136,6 +182,68 @@ class GatewayMetrics:
             self._closed.labels(gate=gate)
             self._refused.labels(gate=gate)
         self._add_keys(registry)
+        self._add_promises(registry)
+        self._add_traffic(registry)
+        self._add_store(registry)
+
+    def _add_promises(self, registry: CollectorRegistry) -> None:
+        self._accept_seconds = Histogram(
+            "fetchwork_accept_duration_seconds",
+            "From the whole request, or chunk of a batch, being read to its promise being on disk; no wait for a finish.",
+            ["result"],
+            buckets=ACCEPT_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self._batch_lines = Counter(
+            "fetchwork_batch_lines_total", "Lines of batches, by what came of them.", ["result"], registry=registry
+        )
+        for promised in Promised:
+            self._accept_seconds.labels(result=promised)
+        for result in LineResult:
+            self._batch_lines.labels(result=result)
+
+    def _add_traffic(self, registry: CollectorRegistry) -> None:
+        self.problems = Counter("fetchwork_problems_total", "Problem documents sent.", ["type"], registry=registry)
+        self.request_bytes = Counter("fetchwork_http_request_bytes_total", "Bytes of bodies read.", registry=registry)
+        self.response_bytes = Counter("fetchwork_http_response_bytes_total", "Bytes of bodies sent.", registry=registry)
+        for type in ProblemType:
+            self.problems.labels(type=type)
+
+    def _add_store(self, registry: CollectorRegistry) -> None:
+        """What the store answers to this gateway."""
+        self._store_requests = Counter(
+            "fetchwork_store_requests_total", "Requests to the store's internal API.", ["operation", "result"], registry=registry
+        )
+        self._store_seconds = Histogram(
+            "fetchwork_store_request_duration_seconds",
+            "From asking the store to its whole answer, or to giving up.",
+            ["operation"],
+            buckets=REQUEST_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        for operation in StoreOperation:
+            self._store_seconds.labels(operation=operation)
+            for result in StoreResult:
+                self._store_requests.labels(operation=operation, result=result)
+
+    def note_promise(self, promised: Promised, *, seconds: float) -> None:
+        """One event was promised, or was not."""
+        self._accept_seconds.labels(result=promised).observe(seconds)
+
+    def note_lines(self, result: LineResult, count: int = 1) -> None:
+        """So many lines of a batch were accepted or rejected."""
+        self._batch_lines.labels(result=result).inc(count)
+
+    def note_store(self, operation: StoreOperation, result: StoreResult, *, seconds: float) -> None:
+        """The store was asked once, with all tries."""
+        self._store_requests.labels(operation=operation, result=result).inc()
+        self._store_seconds.labels(operation=operation).observe(seconds)
+
+    def note_pass(self, done: Pass) -> None:
+        """One pass of a loop of keys is over."""
+        self.loops.note(done)
+        if not done.is_ok:
+            self.note_key_failure(done.loop)
 
     def _add_keys(self, registry: CollectorRegistry) -> None:
         """What is known of API keys, and which are refused."""

@@ -23,7 +23,7 @@ from gateway.feed.reader import Feed
 from gateway.feed.stream import StreamPace
 from gateway.http.waiting_room import WaitingRoom
 from gateway.idempotency.records import IdempotencyRecords
-from gateway.metrics import Gate, GatewayMetrics
+from gateway.metrics import POOLS, Gate, GatewayMetrics
 from gateway.plans.egress import EgressPlanner
 from gateway.plans.planner import Planner
 from gateway.promises.publish import Publisher
@@ -40,11 +40,12 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
     """The gateway's parts while the context is open."""
     async with AsyncExitStack() as closing:
         metrics = _metrics(settings)
-        promises, counters, reading = _connections(settings, closing)
+        promises, counters, reading = _connections(settings, metrics, closing)
         store = StoreClient(
             base_url=settings.store_url,
             token=settings.store_token.get_secret_value(),
             timeout_seconds=settings.store_timeout_seconds,
+            metrics=metrics,
         )
         closing.push_async_callback(close_all, store.close)
         publisher = _publisher(promises, settings, clock)
@@ -53,7 +54,7 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
         closing.push_async_callback(close_all, key_uses.report)
         for run in (publisher.run, feed.run, key_ring.run):
             _start(run(), closing)
-        _start(run_loop(key_uses, asyncio.Event(), on_failure=metrics.note_key_failure), closing)
+        _start(run_loop(key_uses, asyncio.Event(), on_pass=metrics.note_pass), closing)
         yield Means(
             publisher=publisher,
             quotas=Quotas(counters, timeout_seconds=settings.quota_timeout_seconds),
@@ -107,7 +108,9 @@ def create_planner(
     )
 
 
-def _connections(settings: GatewaySettings, closing: AsyncExitStack) -> tuple[Redis, Redis, Redis]:
+def _connections(
+    settings: GatewaySettings, metrics: GatewayMetrics, closing: AsyncExitStack
+) -> tuple[Redis, Redis, Redis]:
     """For promises, counters and the feed: who asks too often, and who reads, holds up nobody's promise."""
     url = settings.events_url.get_secret_value()
     connections = (
@@ -115,6 +118,8 @@ def _connections(settings: GatewaySettings, closing: AsyncExitStack) -> tuple[Re
         connect_redis(url, timeout_seconds=settings.quota_timeout_seconds),
         connect_redis(url, max_connections=FEED_CONNECTIONS),
     )
+    for pool, connection in zip(POOLS, connections, strict=True):
+        metrics.chassis.watch_pool(pool, connection)
     closing.push_async_callback(close_all, *(connection.aclose for connection in connections))
     return connections
 

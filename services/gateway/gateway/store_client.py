@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -20,6 +21,7 @@ from common.contracts.views import FetchPage, FetchView
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import StoreUnavailable
+from gateway.metrics import GatewayMetrics, StoreOperation, StoreResult
 
 CONNECTIONS_LIMIT = 100
 TRIES = {"GET": 2, "PUT": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
@@ -27,6 +29,8 @@ TRIES = {"GET": 2, "PUT": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
 
 A PATCH of ours says what shall be, not what to add, so that it is idempotent too; a POST puts a message back once more.
 """
+REVISION_LIMIT = 2**63 - 1
+"""Behind all changes of keys: a reading from there on costs the store least."""
 DOCUMENT_LIMIT_BYTES = 8 * 1024 * 1024
 PAGE_LIMIT_BYTES = 64 * 1024 * 1024
 """A page of fetches, each with its whole evidence; by far most have a few kilobytes."""
@@ -56,8 +60,9 @@ class _Answer:
 class StoreClient:
     """Calls over one pooled session; `close` it at the end. Every method raises StoreUnavailable, and nothing else."""
 
-    def __init__(self, *, base_url: str, token: str, timeout_seconds: float) -> None:
+    def __init__(self, *, base_url: str, token: str, timeout_seconds: float, metrics: GatewayMetrics) -> None:
         self._timeout_seconds = timeout_seconds
+        self._metrics = metrics
         self._session = aiohttp.ClientSession(
             base_url=base_url.rstrip("/") + "/",
             headers={"Authorization": f"Bearer {token}"},
@@ -74,7 +79,7 @@ class StoreClient:
     async def read_fetch(self, fetch_id: UUID, *, tenant: str) -> FetchView | None:
         """The tenant's fetch, or None when the ledger has none of this id. Raises StoreUnavailable."""
         query = {"tenant": tenant, "knows_hosts": "true"}
-        answer = await self._call("GET", f"fetches/{fetch_id}", query=query, answers={200, 404})
+        answer = await self._call(StoreOperation.READ, "GET", f"fetches/{fetch_id}", query=query, answers={200, 404})
         return None if answer.status == 404 else _read(FetchView, answer)
 
     async def list_fetches(
@@ -91,11 +96,14 @@ class StoreClient:
         """The tenant's fetches that fit, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
         filters = {"status": status, "host": host, "label": label, "batch_id": batch_id}
         query = {"tenant": tenant, "limit": str(limit), "after": str(after) if after else None, **filters}
-        return _read(FetchPage, await self._call("GET", "fetches", query=query, answers={200}, limit_bytes=PAGE_LIMIT_BYTES))
+        answer = await self._call(StoreOperation.LIST, "GET", "fetches", query=query, answers={200}, limit_bytes=PAGE_LIMIT_BYTES)
+        return _read(FetchPage, answer)
 
     async def read_request(self, fetch_id: UUID, *, tenant: str) -> AcceptedFetch | None:
         """The tenant's fetch as it was accepted, or None when the ledger has none of this id. Raises StoreUnavailable."""
-        answer = await self._call("GET", f"fetches/{fetch_id}/request", query={"tenant": tenant}, answers={200, 404})
+        answer = await self._call(
+            StoreOperation.READ, "GET", f"fetches/{fetch_id}/request", query={"tenant": tenant}, answers={200, 404}
+        )
         return None if answer.status == 404 else _read(AcceptedFetch, answer)
 
     async def cancel_fetch(self, fetch_id: UUID, *, tenant: str) -> FetchView | None:
@@ -103,7 +111,9 @@ class StoreClient:
 
         Raises StoreUnavailable, also when the store leaves the fetch pending.
         """
-        answer = await self._call("DELETE", f"fetches/{fetch_id}", query={"tenant": tenant}, answers={200, 404, 409})
+        answer = await self._call(
+            StoreOperation.WRITE, "DELETE", f"fetches/{fetch_id}", query={"tenant": tenant}, answers={200, 404, 409}
+        )
         if answer.status == 404:
             return None
         view = _read(FetchView, answer)
@@ -114,7 +124,9 @@ class StoreClient:
     async def read_content(self, fetch_id: UUID, *, tenant: str) -> StoredContent | None:
         """The stored body, or None when the ledger has no fetch of the tenant with this id. Raises StoreUnavailable."""
         path, query = f"fetches/{fetch_id}/content", {"tenant": tenant}
-        answer = await self._call("GET", path, query=query, answers={200, 204, 404}, limit_bytes=CONTENT_LIMIT_BYTES)
+        answer = await self._call(
+            StoreOperation.CONTENT, "GET", path, query=query, answers={200, 204, 404}, limit_bytes=CONTENT_LIMIT_BYTES
+        )
         if answer.status == 404:
             return None
         try:
@@ -129,28 +141,31 @@ class StoreClient:
 
     async def read_batch(self, batch_id: UUID, *, tenant: str) -> BatchView | None:
         """The tenant's batch, or None when the ledger has none of this id. Raises StoreUnavailable."""
-        answer = await self._call("GET", f"batches/{batch_id}", query={"tenant": tenant}, answers={200, 404})
+        answer = await self._call(StoreOperation.READ, "GET", f"batches/{batch_id}", query={"tenant": tenant}, answers={200, 404})
         return None if answer.status == 404 else _read(BatchView, answer)
 
     async def list_hosts(self, *, limit: int, after: str | None, state: HostState | None) -> HostPage:
         """Hosts in the order of their names, from the one behind `after` on. Raises StoreUnavailable."""
         query = {"limit": str(limit), "after": after, "state": state}
-        return _read(HostPage, await self._call("GET", "hosts", query=query, answers={200}))
+        return _read(HostPage, await self._call(StoreOperation.LIST, "GET", "hosts", query=query, answers={200}))
 
     async def read_host(self, host: str) -> HostView | None:
         """The host, or None when nobody ever asked for it. Raises StoreUnavailable."""
-        answer = await self._call("GET", "hosts/one", query={"host": host}, answers={200, 404})
+        answer = await self._call(StoreOperation.READ, "GET", "hosts/one", query={"host": host}, answers={200, 404})
         return None if answer.status == 404 else _read(HostView, answer)
 
     async def change_host(self, host: str, operation: HostOperation) -> HostView:
         """Change what an operator may change; members that were not set stay as they are. Raises StoreUnavailable."""
         content = operation.model_dump_json(exclude_unset=True)
-        return _read(HostView, await self._call("PATCH", "hosts/one", query={"host": host}, content=content, answers={200}))
+        answer = await self._call(
+            StoreOperation.WRITE, "PATCH", "hosts/one", query={"host": host}, content=content, answers={200}
+        )
+        return _read(HostView, answer)
 
     async def list_dead_letters(self, *, limit: int, after: str | None) -> DeadLetterPage:
         """Parked messages, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
         query = {"limit": str(limit), "after": after}
-        return _read(DeadLetterPage, await self._call("GET", "dead-letters", query=query, answers={200}))
+        return _read(DeadLetterPage, await self._call(StoreOperation.LIST, "GET", "dead-letters", query=query, answers={200}))
 
     async def redrive(self, dead_letter_id: int, *, actor: str) -> DeadLetterView | None:
         """Put a parked message back into its stream; None when there is none of this id.
@@ -158,75 +173,86 @@ class StoreClient:
         Raises StoreUnavailable, also while the events Redis is away; the message may be back in its stream all the same.
         """
         content = _Redrive(actor=actor).model_dump_json()
-        answer = await self._call("POST", f"dead-letters/{dead_letter_id}/redrive", content=content, answers={200, 404})
+        answer = await self._call(
+            StoreOperation.WRITE, "POST", f"dead-letters/{dead_letter_id}/redrive", content=content, answers={200, 404}
+        )
         return None if answer.status == 404 else _read(DeadLetterView, answer)
 
     async def plan(self, inquiry: PlanInquiry) -> PlanAnswer:
         """What attempts on these hosts would meet, and these origins' robots.txt. Changes nothing. Raises StoreUnavailable."""
-        answer = await self._call("POST", "plan", content=inquiry.model_dump_json(), answers={200}, tries=TRIES["GET"])
+        answer = await self._call(
+            StoreOperation.PLAN, "POST", "plan", content=inquiry.model_dump_json(), answers={200}, tries=TRIES["GET"]
+        )
         return _read(PlanAnswer, answer)
 
     async def read_key_changes(self, *, after_revision: int, limit: int) -> KeyChanges:
         """Keys that changed after that revision, in the order of their changes. Raises StoreUnavailable."""
         query = {"after_revision": str(after_revision), "limit": str(limit)}
-        return _read(KeyChanges, await self._call("GET", "keys", query=query, answers={200}))
+        return _read(KeyChanges, await self._call(StoreOperation.KEYS, "GET", "keys", query=query, answers={200}))
 
     async def report_key_uses(self, uses: KeyUses) -> None:
         """Tell when keys were last used. Raises StoreUnavailable."""
-        await self._call("POST", "keys/used", content=uses.model_dump_json(), answers={204})
+        await self._call(StoreOperation.KEYS, "POST", "keys/used", content=uses.model_dump_json(), answers={204})
 
     async def list_keys(self, *, tenant: str | None, limit: int, after: str | None) -> KeyPage:
         """Keys in the order of their ids, of one tenant or of all, from the one behind `after` on. Raises StoreUnavailable."""
         query = {"tenant": tenant, "limit": str(limit), "after": after}
-        return _read(KeyPage, await self._call("GET", "keys/page", query=query, answers={200}))
+        return _read(KeyPage, await self._call(StoreOperation.LIST, "GET", "keys/page", query=query, answers={200}))
 
     async def read_key(self, key_id: str) -> KeyRecord | None:
         """The key, or None when there is none of this id. Raises StoreUnavailable."""
-        answer = await self._call("GET", f"keys/{key_id}", answers={200, 404})
+        answer = await self._call(StoreOperation.READ, "GET", f"keys/{key_id}", answers={200, 404})
         return None if answer.status == 404 else _read(KeyRecord, answer)
 
     async def create_key(self, key_id: str, creation: KeyCreation) -> KeyRecord:
         """The new key. Raises StoreUnavailable, also when another key has this id."""
-        answer = await self._call("PUT", f"keys/{key_id}", content=creation.model_dump_json(), answers={200, 201})
+        answer = await self._call(
+            StoreOperation.WRITE, "PUT", f"keys/{key_id}", content=creation.model_dump_json(), answers={200, 201}
+        )
         return _read(KeyRecord, answer)
 
     async def change_key(self, key_id: str, operation: KeyOperation) -> KeyRecord | None:
         """The key after a change, or as it was revoked; None when there is none of this id. Raises StoreUnavailable."""
         content = operation.model_dump_json(exclude_unset=True)
-        answer = await self._call("PATCH", f"keys/{key_id}", content=content, answers={200, 404, 409})
+        answer = await self._call(StoreOperation.WRITE, "PATCH", f"keys/{key_id}", content=content, answers={200, 404, 409})
         return None if answer.status == 404 else _read(KeyRecord, answer)
 
     async def rotate_key(self, key_id: str, rotation: KeyRotation) -> KeyRecord | None:
         """The key under its new digest, or as it was revoked; None when there is none of this id. Raises StoreUnavailable."""
         content = rotation.model_dump_json()
-        answer = await self._call("PUT", f"keys/{key_id}/digest", content=content, answers={200, 404, 409})
+        answer = await self._call(StoreOperation.WRITE, "PUT", f"keys/{key_id}/digest", content=content, answers={200, 404, 409})
         return None if answer.status == 404 else _read(KeyRecord, answer)
 
     async def revoke_key(self, key_id: str, *, actor: str) -> KeyRecord | None:
         """The key, which nobody may use any more; None when there is none of this id. Raises StoreUnavailable."""
-        answer = await self._call("DELETE", f"keys/{key_id}", query={"actor": actor}, answers={200, 404})
+        answer = await self._call(StoreOperation.WRITE, "DELETE", f"keys/{key_id}", query={"actor": actor}, answers={200, 404})
         return None if answer.status == 404 else _read(KeyRecord, answer)
 
     async def read_overview(self) -> Overview:
         """The whole deployment at a glance, of all tenants. Raises StoreUnavailable."""
-        return _read(Overview, await self._call("GET", "overview", answers={200}))
+        return _read(Overview, await self._call(StoreOperation.READ, "GET", "overview", answers={200}))
 
     async def list_operations(self, *, limit: int, after: str | None) -> OperationPage:
         """What operators did, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
         query = {"limit": str(limit), "after": after}
-        return _read(OperationPage, await self._call("GET", "audit/operations", query=query, answers={200}))
+        return _read(OperationPage, await self._call(StoreOperation.LIST, "GET", "audit/operations", query=query, answers={200}))
 
     async def list_refusals(self, *, limit: int, after: str | None) -> RefusalPage:
         """Refused targets, the newest first, from the one behind `after` on. Raises StoreUnavailable."""
         query = {"limit": str(limit), "after": after}
-        return _read(RefusalPage, await self._call("GET", "audit/refusals", query=query, answers={200}))
+        return _read(RefusalPage, await self._call(StoreOperation.LIST, "GET", "audit/refusals", query=query, answers={200}))
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
 
+    async def check(self) -> None:
+        """Raise StoreUnavailable unless the store can be read."""
+        await self.read_key_changes(after_revision=REVISION_LIMIT, limit=1)
+
     async def _call(
         self,
+        operation: StoreOperation,
         method: str,
         path: str,
         *,
@@ -240,17 +266,34 @@ class StoreClient:
 
         Raises StoreUnavailable for any other answer, and for none.
         """
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        url = f"internal/v1/{path}" + (f"?{urlencode(given)}" if given else "")
+        began = monotonic()
+        try:
+            answer = await self._ask(method, url, answers, content=content, limit_bytes=limit_bytes, tries=tries or TRIES[method])
+        except StoreUnavailable:
+            self._metrics.note_store(operation, StoreResult.UNAVAILABLE, seconds=monotonic() - began)
+            raise
+        is_expected = answer.status in answers
+        result = StoreResult.OK if is_expected else StoreResult.REFUSED
+        self._metrics.note_store(operation, result, seconds=monotonic() - began)
+        if not is_expected:
+            raise StoreUnavailable(f"the store answered {answer.status}")
+        return answer
+
+    async def _ask(
+        self, method: str, url: str, answers: Collection[int], *, content: str | None, limit_bytes: int, tries: int
+    ) -> _Answer:
+        """Any answer; whole when it is one of `answers`. Raises StoreUnavailable for none."""
         headers = trace_headers()
         if content is not None:
             headers["Content-Type"] = "application/json"
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        url = f"internal/v1/{path}" + (f"?{urlencode(given)}" if given else "")
-        for remaining in reversed(range(tries or TRIES[method])):
+        for remaining in reversed(range(tries)):
             try:
                 async with self._session.request(method, url, headers=headers, data=content, allow_redirects=False) as response:
-                    if response.status not in answers:
-                        raise StoreUnavailable(f"the store answered {response.status}")
-                    return _Answer(response.status, response.headers, await _read_whole(response, limit_bytes=limit_bytes))
+                    is_read = response.status in answers
+                    body = await _read_whole(response, limit_bytes=limit_bytes) if is_read else b""
+                    return _Answer(response.status, response.headers, body)
             except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
                 if not remaining:
                     raise StoreUnavailable(type(error).__name__) from error

@@ -9,6 +9,7 @@ import uvicorn
 from common.chassis.logging import configure_logging
 from common.chassis.operations_port import serve_operations
 from common.chassis.settings import load_settings
+from common.chassis.watcher import Watcher
 from common.clock import utc_now
 from common.contracts.keys import KeyLimits
 from starlette.middleware import Middleware
@@ -49,7 +50,13 @@ async def main() -> None:
     configure_logging(service="gateway", level=settings.log_level)
     async with (
         open_means(settings, clock=utc_now) as means,
-        serve_operations(bind="127.0.0.1", port=settings.metrics_port, registry=means.metrics.registry, checks=means.checks),
+        serve_operations(
+            bind="127.0.0.1",
+            port=settings.metrics_port,
+            registry=means.metrics.registry,
+            checks=means.checks,
+            watcher=Watcher(means.dependencies, metrics=means.metrics.chassis),
+        ),
     ):
         app = create_app(means, settings)
         trusting = Middleware(TrustingAuthentication)

@@ -162,7 +162,7 @@ async def test_a_key_without_the_scope_is_told_which_one(
 
 async def test_only_who_is_let_in_has_used_a_key(gateway: Any, events: Redis) -> None:
     good, revoked, metrics = new_key(), new_key(), GatewayMetrics()
-    store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
+    store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5, metrics=GatewayMetrics())
     parts = key_parts(store, clock=lambda: NOW, metrics=metrics)
     ring, uses = parts["key_ring"], parts["key_uses"]
     following = asyncio.create_task(ring.run())

@@ -47,7 +47,7 @@ async def played(unused_tcp_port: int) -> AsyncIterator[LittleStore]:
 @pytest.fixture
 async def store(played: LittleStore, unused_tcp_port: int) -> AsyncIterator[StoreClient]:
     """A client of that store."""
-    client = StoreClient(base_url=f"http://127.0.0.1:{unused_tcp_port}", token=TOKEN, timeout_seconds=5)
+    client = StoreClient(base_url=f"http://127.0.0.1:{unused_tcp_port}", token=TOKEN, timeout_seconds=5, metrics=GatewayMetrics())
     yield client
     await client.close()
 
@@ -153,7 +153,7 @@ async def test_while_the_store_is_away_it_goes_on_from_memory_for_so_long(played
 
 
 async def test_a_ring_that_nobody_runs_keeps_nobody_waiting_for_ever() -> None:
-    impatient = StoreClient(base_url="http://127.0.0.1:9", token=TOKEN, timeout_seconds=0.1)
+    impatient = StoreClient(base_url="http://127.0.0.1:9", token=TOKEN, timeout_seconds=0.1, metrics=GatewayMetrics())
     async with _ring(impatient, is_followed=False) as ring:
         with pytest.raises(StoreUnavailable, match="in time"):
             await ring.find(new_key().id)

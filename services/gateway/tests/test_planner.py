@@ -69,7 +69,7 @@ class World:
 @pytest.fixture
 async def world(gateway: Any) -> AsyncIterator[World]:
     """A planner with the default policy."""
-    store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
+    store = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5, metrics=GatewayMetrics())
     names = Names()
     lookup = NameLookup(TargetPolicy(), lookup=names, timeout_seconds=LOOKUP_SECONDS)
     planner = Planner(

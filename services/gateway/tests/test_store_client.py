@@ -16,6 +16,7 @@ from gateway_words import key_record, new_key
 from little_store import TOKEN, host_view
 
 from gateway.errors import StoreUnavailable
+from gateway.metrics import GatewayMetrics
 from gateway.store_client import DOCUMENT_LIMIT_BYTES, StoreClient
 
 ID = new_fetch_id()
@@ -64,7 +65,7 @@ async def store(gateway: Any) -> AsyncIterator[StoreClient]:
         id=1, stream="s", entry_id="1-0", reason="r", created_at=utc_now(), size_bytes=2, text="{}"
     )
     gateway.store.keys.put(key_record(KEY, now=utc_now()))
-    client = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5)
+    client = StoreClient(base_url=gateway.store_url, token=TOKEN, timeout_seconds=5, metrics=GatewayMetrics())
     yield client
     await client.close()
 
@@ -107,7 +108,7 @@ async def test_a_refusal_has_the_same_name_as_no_answer(gateway: Any, store: Sto
     gateway.store.is_broken = True
     with pytest.raises(StoreUnavailable, match="503"):
         await EVERY[name](store)
-    away = StoreClient(base_url="http://127.0.0.1:1", token=TOKEN, timeout_seconds=1)
+    away = StoreClient(base_url="http://127.0.0.1:1", token=TOKEN, timeout_seconds=1, metrics=GatewayMetrics())
     with pytest.raises(StoreUnavailable):
         await EVERY[name](away)
     await away.close()

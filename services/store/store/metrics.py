@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from common.chassis.build import register_build_info
+from common.chassis.metrics import ChassisMetrics, LoopMetrics
 from common.contracts.fetches import ErrorType, FetchStatus, OutcomeKind
 from common.contracts.views import ServedByKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.process_collector import ProcessCollector
 
 from store.server_metrics import ServerMetrics
 
@@ -16,6 +15,7 @@ TRANSACTION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 LATENESS_BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 CONTENT_RESULTS = ("new", "duplicate")
+DEPENDENCIES = ("postgres", "events", "broker")
 HOST_STATES = ("paused", "banned", "unreached")
 PRUNED = ("fetches", "attempts", "contents", "batches", "dead_letters")
 
@@ -25,8 +25,8 @@ class StoreMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        register_build_info(registry, service="store")
-        ProcessCollector(registry=registry)
+        self.chassis = ChassisMetrics(registry, service="store", dependencies=DEPENDENCIES, pools=("events", "broker"))
+        self.loops = LoopMetrics(registry)
         self.ingested = Counter("fetchwork_fetches_ingested_total", "Accepted fetches new to the ledger.", registry=registry)
         self.finished = Counter(
             "fetchwork_fetches_finished_total", "Fetches that reached a terminal status.", ["status"], registry=registry
@@ -54,9 +54,6 @@ class StoreMetrics:
         )
         self.workers = Gauge("fetchwork_workers", "Fetcher processes that announce slots.", registry=registry)
         self.worker_slots = Gauge("fetchwork_worker_slots", "Slots announced by all fetchers.", registry=registry)
-        self.loop_failures = Counter(
-            "fetchwork_loop_failures_total", "Passes of a background loop that failed.", ["loop"], registry=registry
-        )
         self.servers = ServerMetrics(registry)
         self._add_queue(registry)
         self._add_streams(registry)
@@ -180,12 +177,7 @@ class StoreMetrics:
         )
 
     def _add_limits(self, registry: CollectorRegistry) -> None:
-        self.limit = Gauge(
-            "fetchwork_limit",
-            "What each link of the chain takes in at most before it waits for the next.",
-            ["link"],
-            registry=registry,
-        )
+        self.limit = self.chassis.limit
         self.key_totals_raised = Counter(
             "fetchwork_key_totals_raised_total",
             "Accepted totals of keys that the events Redis had lost, or never had.",

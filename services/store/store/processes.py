@@ -11,6 +11,7 @@ import uvicorn
 from common.chassis.health import Check
 from common.chassis.lifecycle import Loop, run_loop
 from common.chassis.operations_port import serve_operations
+from common.chassis.watcher import Watcher
 from common.clock import utc_now
 from common.streams.connection import BLOCK_MILLISECONDS, connect_redis
 from common.streams.consumer import StreamMember
@@ -93,18 +94,21 @@ async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
         relay = Relay(pool=parts.pool, redis=parts.events, metrics=parts.metrics)
         ingests, members = _ingests(parts, dispatcher=dispatcher, relay=relay)
         server = _api_server(parts, dispatcher=dispatcher, relay=relay)
+        checks = _checks(parts)
         async with serve_operations(
-            bind=settings.metrics_bind, port=settings.metrics_port, registry=parts.metrics.registry, checks=_checks(parts)
+            bind=settings.metrics_bind,
+            port=settings.metrics_port,
+            registry=parts.metrics.registry,
+            checks=checks,
+            watcher=Watcher(checks, metrics=parts.metrics.chassis),
         ):
             loops: list[Loop] = [dispatcher, relay, *ingests, *_maintenance(parts, members)]
             await _run(loops, server, stopping, metrics=parts.metrics)
 
 
 async def _run(loops: list[Loop], server: uvicorn.Server, stopping: asyncio.Event, *, metrics: StoreMetrics) -> None:
-    def on_failure(name: str) -> None:
-        metrics.loop_failures.labels(loop=name).inc()
-
-    tasks = [asyncio.create_task(run_loop(loop, stopping, on_failure=on_failure), name=loop.name) for loop in loops]
+    metrics.loops.expect(*(loop.name for loop in loops))
+    tasks = [asyncio.create_task(run_loop(loop, stopping, on_pass=metrics.loops.note), name=loop.name) for loop in loops]
     serving = asyncio.create_task(server.serve(), name="api")
     log.info("store started", loops=[loop.name for loop in loops])
     await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
@@ -127,6 +131,8 @@ async def _open_parts(settings: StoreSettings) -> AsyncIterator[Parts]:
         url = settings.database_url.get_secret_value()
         async with open_pool(url, size=settings.database_pool_size, observer=metrics.servers) as pool:
             metrics.servers.show_connections(pool)
+            metrics.chassis.watch_pool("events", events)
+            metrics.chassis.watch_pool("broker", broker)
             yield Parts(settings=settings, pool=pool, events=events, broker=broker, metrics=metrics)
     finally:
         await events.aclose()

@@ -4,6 +4,8 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
 import structlog
@@ -23,15 +25,29 @@ class Loop(Protocol):
         """Do one pass; return the seconds to rest before the next (0 for none). Raise on our own faults."""
 
 
-async def run_loop(loop: Loop, stopping: asyncio.Event, *, on_failure: Callable[[str], None]) -> None:
-    """Run passes until `stopping` is set; after a failed pass rest with exponential back-off, then go on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One pass of a loop that is over: how long it took, and whether it went well."""
+
+    loop: str
+    seconds: float
+    is_ok: bool
+
+
+async def run_loop(loop: Loop, stopping: asyncio.Event, *, on_pass: Callable[[Pass], None]) -> None:
+    """Run passes until `stopping` is set; after a failed pass rest with exponential back-off, then go on.
+
+    `on_pass` is told of each that ended by itself, well or not.
+    """
     backoff = BACKOFF_FIRST_SECONDS
     while not stopping.is_set():
+        began = monotonic()
         try:
             rest = await loop.run_once()
+            on_pass(Pass(loop=loop.name, seconds=monotonic() - began, is_ok=True))
             backoff = BACKOFF_FIRST_SECONDS
         except Exception as error:
-            on_failure(loop.name)
+            on_pass(Pass(loop=loop.name, seconds=monotonic() - began, is_ok=False))
             log.warning(
                 "loop pass failed", loop=loop.name, error=type(error).__name__, reason=str(error)[:300], rest_seconds=backoff
             )

@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from common.chassis.health import CHECK_TIMEOUT_SECONDS, Check, HealthReport, run_checks
+from common.chassis.watcher import Watcher
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 TICK_TIMEOUT_SECONDS = 5.0
@@ -63,14 +64,17 @@ class OperationsPort:
 
 @asynccontextmanager
 async def serve_operations(
-    *, bind: str, port: int, registry: CollectorRegistry, checks: Mapping[str, Check]
+    *, bind: str, port: int, registry: CollectorRegistry, checks: Mapping[str, Check], watcher: Watcher
 ) -> AsyncIterator[OperationsPort]:
-    """An open operations port for work that runs on the current loop; closed at the end."""
+    """An open operations port for work that runs on the current loop, with its watcher; closed at the end."""
     operations = OperationsPort(bind=bind, port=port, registry=registry, checks=checks, loop=asyncio.get_running_loop())
     operations.start()
+    watching = asyncio.create_task(watcher.run(), name="watcher")
     try:
         yield operations
     finally:
+        watching.cancel()
+        await asyncio.wait([watching])
         await asyncio.to_thread(operations.close)
 
 

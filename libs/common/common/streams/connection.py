@@ -4,6 +4,8 @@ redis-py 8 retries ten times and times out after 5 s by default: ten retries wou
 and a 5 s socket timeout would cut a blocking stream read.
 """
 
+from dataclasses import dataclass
+
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -15,6 +17,9 @@ POOL_TIMEOUT_SECONDS = 2.0
 """How long a caller waits for a free connection before it fails with a connection error."""
 BLOCK_MILLISECONDS = 2000
 """How long one blocking stream read may wait; must stay well below READ_TIMEOUT_SECONDS."""
+
+_STATE = "db.client.connection.state"
+"""By which redis-py tells connections apart (OpenTelemetry semantic conventions, database client metrics)."""
 
 
 def connect_redis(url: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS, max_connections: int = 64) -> Redis:
@@ -30,3 +35,19 @@ def connect_redis(url: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS, ma
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     )
     return Redis.from_pool(pool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """The open connections of one client now, and how many it may open."""
+
+    in_use: int
+    idle: int
+    limit: int
+
+
+def connections_of(redis: Redis) -> Connections:
+    """The connections of a client that `connect_redis` made. Safe for any thread: it only counts."""
+    pool = redis.connection_pool
+    counts = {attributes[_STATE]: count for count, attributes in pool.get_connection_count()}
+    return Connections(in_use=counts["used"], idle=counts["idle"], limit=pool.max_connections)

@@ -1,6 +1,7 @@
 """Bound request bodies by the bytes that really arrive, whatever Content-Length says, and by the time that they take."""
 
 import asyncio
+from time import perf_counter
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,7 @@ NOT_ENCODED = frozenset({b"", b"identity"})
 class BodyLimit:
     """ASGI middleware that reads a body up to `limit_bytes` within `timeout_seconds` and hands it on whole, or answers 413, 408.
 
+    Leaves in the request's state when that was read (`read_at`).
     Routes at the paths `streamed` read theirs as it arrives, within bounds of their own. Encoded bodies are refused everywhere: a
     bound on what arrives is none on what it is decoded to.
     """
@@ -51,6 +53,7 @@ class BodyLimit:
             detail = f"The body may have {self._limit_bytes} bytes at most."
             await _refuse(ProblemType.BODY_TOO_LARGE, detail, scope, receive, send)
             return
+        scope.setdefault("state", {})["read_at"] = perf_counter()
         await self._app(scope, replay_body(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:

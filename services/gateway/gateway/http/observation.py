@@ -3,6 +3,7 @@
 The request's span is FastAPI's own; this middleware runs inside it.
 """
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import Gate, GatewayMetrics
 from gateway.problems.answers import ProblemType, internal_problem, problem_response
+from gateway.problems.types import MEDIA_TYPE, type_of
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECURITY_HEADERS = {
@@ -39,14 +41,19 @@ class Observation:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 0
+        answer = _Answer()
 
         async def send_and_note(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 message["headers"] = _secured(message.get("headers", []))
+            answer.note(message)
+            self._metrics.response_bytes.inc(len(message.get("body", b"")))
             await send(message)
+
+        async def receive_and_note() -> Message:
+            message = await receive()
+            self._metrics.request_bytes.inc(len(message.get("body", b"")))
+            return message
 
         scope.setdefault("state", {})["aside"] = self._aside
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
@@ -55,14 +62,16 @@ class Observation:
         self._metrics.note_gate(Gate.REQUESTS, is_closed=is_over)
         with self._metrics.in_progress.track_inprogress():
             try:
-                await (_refuse if is_over else self._app)(scope, receive, send_and_note)
+                await (_refuse if is_over else self._app)(scope, receive_and_note, send_and_note)
             except Exception:
                 log.exception("request failed", method=method)
-                if not status:
+                if not answer.status:
                     await internal_problem(scope["path"])(scope, receive, send_and_note)
             finally:
                 self._under_way -= 1
-        self._note(method, _route(scope), status, time.perf_counter() - started)
+                if answer.problem is not None:
+                    self._metrics.problems.labels(type=answer.problem).inc()
+        self._note(method, _route(scope), answer.status, time.perf_counter() - started)
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
@@ -77,6 +86,34 @@ class Observation:
         self._metrics.requests.labels(method=method, route=route, status_class=f"{status // 100}xx").inc()
         self._metrics.request_seconds.labels(route=route).observe(seconds)
         log.info("request finished", method=method, route=route, status=status, seconds=round(seconds, 6))
+
+
+class _Answer:
+    """What one answer is, as it passes: its status, and which problem, if one."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._problem: bytearray | None = None
+
+    def note(self, message: Message) -> None:
+        """One more message of it is sent."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if (b"content-type", MEDIA_TYPE.encode()) in message["headers"]:
+                self._problem = bytearray()
+            return
+        if self._problem is not None:
+            self._problem += message.get("body", b"")
+
+    @property
+    def problem(self) -> ProblemType | None:
+        """Which problem was sent, also as the replay of an earlier answer; None when it was none, or broke off."""
+        if self._problem is None:
+            return None
+        try:
+            return type_of(json.loads(self._problem)["type"])
+        except ValueError:
+            return None
 
 
 def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

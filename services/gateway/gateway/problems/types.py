@@ -210,3 +210,8 @@ REGISTRY: Mapping[ProblemType, Kind] = {
 def reference(type: ProblemType) -> str:
     """The `type` of its problems: a relative reference to its page."""
     return f"/problems/{type}"
+
+
+def type_of(reference: str) -> ProblemType:
+    """The type of a problem that has this reference as its `type`. Raises ValueError when it is none of ours."""
+    return ProblemType(reference.removeprefix("/problems/"))

@@ -12,7 +12,7 @@ from common.ids import new_fetch_id
 from common.urls import UrlRefusal, read_url
 from fastapi import APIRouter, Request, Response
 
-from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, requires
+from gateway.dependencies import Means, UseKeyedRequest, UseMeans, UsePrincipal, UseReadAt, requires
 from gateway.errors import EventsUnavailable, StoreUnavailable
 from gateway.http.answers import answer
 from gateway.http.parameters import FetchId
@@ -58,6 +58,7 @@ async def submit_fetch(
     means: UseMeans,
     principal: UsePrincipal,
     keyed: UseKeyedRequest,
+    read_at: UseReadAt,
 ) -> Response:
     """Accept one fetch. The answer comes once the promise is on disk; `Location` is where the fetch can be read.
 
@@ -73,7 +74,9 @@ async def submit_fetch(
             if acceptance is None:
                 raise Problem.of_members(faults)
         else:
-            acceptance = await promise([fetch], means, principal, idempotency=keyed, hold_seconds=wait.seconds)
+            acceptance = await promise(
+                [fetch], means, principal, idempotency=keyed, hold_seconds=wait.seconds, read_at=read_at
+            )
         if acceptance.is_replay:
             return await _again(fetch, acceptance, wait)
         finished = await wait.finished()

@@ -11,7 +11,7 @@ from common.contracts.keys import Scope
 from common.contracts.views import FetchView
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from gateway.dependencies import Means, UseMeans, UsePrincipal, UseReserved, requires
+from gateway.dependencies import Means, UseMeans, UsePrincipal, UseReadAt, UseReserved, requires
 from gateway.errors import StoreUnavailable
 from gateway.firecrawl.answers import (
     BatchScrapeAnswer,
@@ -61,12 +61,17 @@ router = APIRouter(prefix="/v2", tags=["compatibility"])
     dependencies=[*WRITES, *READS],
 )
 async def scrape(
-    submission: ScrapeSubmission, request: Request, means: UseMeans, principal: UsePrincipal, reserved: UseReserved
+    submission: ScrapeSubmission,
+    request: Request,
+    means: UseMeans,
+    principal: UsePrincipal,
+    reserved: UseReserved,
+    read_at: UseReadAt,
 ) -> Response:
     """Fetch one page and wait for it, as long as `timeout` says and a minute at most."""
     fetch = accepted_fetch(submission.url, submission, id=reserved.id, principal=principal, now=reserved.at)
     with means.waits.place(request, principal), means.feed.finishes.expect(fetch.id) as finish:
-        await promise([fetch], means, principal)
+        await promise([fetch], means, principal, read_at=read_at)
         view = await wait_finished(fetch.id, finish, means, principal, seconds=submission.timeout_seconds)
     if not view.status.is_terminal:
         return await _json(*timed_out(view, seconds=submission.timeout_seconds))
@@ -91,7 +96,12 @@ async def scrape(
     dependencies=WRITES,
 )
 async def scrape_batch(
-    submission: BatchScrapeSubmission, request: Request, means: UseMeans, principal: UsePrincipal, reserved: UseReserved
+    submission: BatchScrapeSubmission,
+    request: Request,
+    means: UseMeans,
+    principal: UsePrincipal,
+    reserved: UseReserved,
+    read_at: UseReadAt,
 ) -> Response:
     """Accept all pages that can be fetched, as one batch; they are fetched whether or not anyone asks."""
     invalid = [url for url in submission.urls if not is_valid(url)]
@@ -116,7 +126,7 @@ async def scrape_batch(
         accepted=len(fetches),
         rejected=len(invalid),
     )
-    await promise(fetches, means, principal, batch=batch)
+    await promise(fetches, means, principal, batch=batch, read_at=read_at)
     answered = {"success": True, "id": str(reserved.id), "url": _url(request, reserved.id)}
     return await _json(200, answered | ({"invalidURLs": invalid} if submission.ignore_invalid_urls else {}))
 

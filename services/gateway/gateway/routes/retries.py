@@ -6,7 +6,7 @@ from common.contracts.fetches import AcceptedFetch, FetchRequest
 from common.contracts.keys import Scope
 from fastapi import APIRouter, Response
 
-from gateway.dependencies import UseKeyedRequest, UseMeans, UsePrincipal, UseReserved, requires
+from gateway.dependencies import UseKeyedRequest, UseMeans, UsePrincipal, UseReadAt, UseReserved, requires
 from gateway.http.answers import answer
 from gateway.http.parameters import FetchId
 from gateway.lookups import find_fetch, queued_view
@@ -29,7 +29,12 @@ router = APIRouter(prefix="/v1/fetches", tags=["fetches"])
     dependencies=[requires(Scope.FETCH_WRITE)],
 )
 async def retry_fetch(
-    fetch_id: FetchId, means: UseMeans, principal: UsePrincipal, reserved: UseReserved, keyed: UseKeyedRequest
+    fetch_id: FetchId,
+    means: UseMeans,
+    principal: UsePrincipal,
+    reserved: UseReserved,
+    keyed: UseKeyedRequest,
+    read_at: UseReadAt,
 ) -> Response:
     """Accept a new fetch with the request, the labels and the attrs of one that has ended; that one stays as it is.
 
@@ -51,7 +56,7 @@ async def retry_fetch(
         labels=ended.labels,
         attrs=ended.attrs,
     )
-    await promise([fetch], means, principal, idempotency=keyed)
+    await promise([fetch], means, principal, idempotency=keyed, read_at=read_at)
     headers = {"Location": f"/v1/fetches/{fetch.id}", "Retry-After": "1"}
     return answer(FetchDocument.of(queued_view(fetch)), status=202, headers=headers)
 
