@@ -1,4 +1,4 @@
-"""Further fetchers and stores beside those of an embedded stack, each a replica with ports of its own, ended by process id."""
+"""Further gateways, fetchers and stores beside those of an embedded stack, each a replica with ports of its own, ended by process id."""
 
 import os
 import signal
@@ -19,15 +19,18 @@ from fetchwork_local.state import recall
 
 READY_TIMEOUT_SECONDS = 30
 STOP_TIMEOUT_SECONDS = 15
+DRAIN_TIMEOUT_SECONDS = 90
 POLL_SECONDS = 0.1
+PORT_NAMES = {"gateway": "FETCHWORK_PORT", "store": "FETCHWORK_STORE_PORT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One process: a service, under a name that no other replica has, and where its metrics are."""
+    """One process: a service, under a name that no other replica has, where it serves if it does, and where its metrics are."""
 
     service: str
     name: str
+    port: int | None
     operations_url: str
     process: "subprocess.Popen[bytes]"
 
@@ -41,14 +44,15 @@ class MoreProcesses:
         self._folder = folder
         self.replicas: dict[str, Replica] = {}
 
-    def start(self, service: str, name: str) -> None:
-        """Start a replica, or start it again under the same name; returns before it is ready."""
+    def start(self, service: str, name: str, **settings: str) -> None:
+        """Start a replica, or start it again under the same name, with settings of its own; returns before it is ready."""
         state = recall(self._stack.home)
         assert state is not None
         ports = {"FETCHWORK_METRICS_PORT": str(free_port())}
-        if service == "store":
-            ports["FETCHWORK_STORE_PORT"] = str(free_port())
-        environment = service_environments(state, caller=self._environment)[service] | ports | {"FETCHWORK_INSTANCE": name}
+        if service in PORT_NAMES:
+            ports[PORT_NAMES[service]] = str(free_port())
+        own = {f"FETCHWORK_{setting}": value for setting, value in settings.items()} | {"FETCHWORK_INSTANCE": name}
+        environment = service_environments(state, caller=self._environment)[service] | ports | own
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 with_parent(SERVICES[service]),
@@ -60,7 +64,8 @@ class MoreProcesses:
                 start_new_session=True,
             )
         url = f"http://{LOOPBACK}:{ports['FETCHWORK_METRICS_PORT']}"
-        self.replicas[name] = Replica(service=service, name=name, operations_url=url, process=process)
+        port = int(ports[PORT_NAMES[service]]) if service in PORT_NAMES else None
+        self.replicas[name] = Replica(service=service, name=name, port=port, operations_url=url, process=process)
 
     def wait_until_ready(self) -> None:
         """Return once all serve."""
@@ -77,6 +82,14 @@ class MoreProcesses:
         process = self.replicas[name].process
         process.kill()
         process.wait(STOP_TIMEOUT_SECONDS)
+
+    def terminate(self, name: str) -> None:
+        """SIGTERM; returns at once."""
+        self.replicas[name].process.send_signal(signal.SIGTERM)
+
+    def exit_code(self, name: str) -> int:
+        """How it ended, once it has."""
+        return self.replicas[name].process.wait(DRAIN_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
         """End all, in order where they can in time."""

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import aiohttp
 import structlog
+from common.chassis.health import Unhealthy
 from common.clock import Clock
 from common.contracts.fetches import BodyReference
 from common.streams.names import ATTEMPTED_STREAM
@@ -68,6 +69,12 @@ class Reporter:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Waiting(publication, until, done))
         return await done
+
+    async def check_store(self) -> None:
+        """Raise unless the store answers at all; without it large bodies wait, and robots.txt comes from each origin anew."""
+        async with self._session.get(self._store.url, allow_redirects=False) as response:
+            if response.status >= 500:
+                raise Unhealthy("does not serve")
 
     async def run(self) -> None:
         """Publish what is ready, up to PUBLISH_LIMIT at once, for ever."""

@@ -1,5 +1,6 @@
 """The store's internal API as the gateway uses it. Translates everything that can go wrong into StoreUnavailable."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -7,6 +8,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
+from common.chassis.health import Unhealthy
 from common.chassis.telemetry import current_traceparent
 from common.contracts.audit import OperationPage, RefusalPage
 from common.contracts.batches import BatchView
@@ -21,11 +23,15 @@ from pydantic import BaseModel, ValidationError
 from gateway.errors import StoreUnavailable
 
 CONNECTIONS_LIMIT = 100
-TRIES = {"GET": 2, "PUT": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
-"""One more try covers a pooled connection that the store closed, of what may be done twice (RFC 9110 section 9.2.2).
-
-A PATCH of ours says what shall be, not what to add, so that it is idempotent too; a POST puts a message back once more.
+IDEMPOTENT = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+"""What may be done twice (RFC 9110 section 9.2.2) is tried again where the store refused or closed the connection, as one does
+that stops: behind its name another may stand. A PATCH of ours says what shall be, not what to add, so that it is idempotent
+too; a POST puts a message back once more.
 """
+GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectorError, ConnectionResetError, ConnectionRefusedError)
+RETRY_REST_SECONDS = 0.05
+LATEST_REVISION = 2**62
+"""Behind all keys that there will be: asking for changes from here on gives none."""
 DOCUMENT_LIMIT_BYTES = 8 * 1024 * 1024
 PAGE_LIMIT_BYTES = 64 * 1024 * 1024
 """A page of fetches, each with its whole evidence; by far most have a few kilobytes."""
@@ -55,8 +61,9 @@ class _Answer:
 class StoreClient:
     """Calls over one pooled session; `close` it at the end. Every method raises StoreUnavailable, and nothing else."""
 
-    def __init__(self, *, base_url: str, token: str, timeout_seconds: float) -> None:
+    def __init__(self, *, base_url: str, token: str, timeout_seconds: float, retry_seconds: float = 0.0) -> None:
         self._timeout_seconds = timeout_seconds
+        self._retry_seconds = min(retry_seconds, timeout_seconds)
         self._session = aiohttp.ClientSession(
             base_url=base_url.rstrip("/") + "/",
             headers={"Authorization": f"Bearer {token}"},
@@ -69,6 +76,15 @@ class StoreClient:
     def timeout_seconds(self) -> float:
         """How long one call may take."""
         return self._timeout_seconds
+
+    async def check(self) -> None:
+        """Raise unless the store answers about its database."""
+        try:
+            await self.read_key_changes(after_revision=LATEST_REVISION, limit=1)
+        except StoreUnavailable as error:
+            if error.__cause__ is None:
+                raise Unhealthy("does not serve") from error
+            raise
 
     async def read_fetch(self, fetch_id: UUID, *, tenant: str) -> FetchView | None:
         """The tenant's fetch, or None when the ledger has none of this id. Raises StoreUnavailable."""
@@ -162,7 +178,7 @@ class StoreClient:
 
     async def plan(self, inquiry: PlanInquiry) -> PlanAnswer:
         """What attempts on these hosts would meet, and these origins' robots.txt. Changes nothing. Raises StoreUnavailable."""
-        answer = await self._call("POST", "plan", content=inquiry.model_dump_json(), answers={200}, tries=TRIES["GET"])
+        answer = await self._call("POST", "plan", content=inquiry.model_dump_json(), answers={200}, may_repeat=True)
         return _read(PlanAnswer, answer)
 
     async def read_key_changes(self, *, after_revision: int, limit: int) -> KeyChanges:
@@ -229,11 +245,12 @@ class StoreClient:
         query: Mapping[str, str | None] | None = None,
         content: str | None = None,
         limit_bytes: int = DOCUMENT_LIMIT_BYTES,
-        tries: int | None = None,
+        may_repeat: bool = False,
     ) -> _Answer:
-        """One of the expected answers, whole; as many `tries` as the method has, unless said otherwise.
+        """One of the expected answers, whole. What is idempotent, or `may_repeat`, is tried again for `retry_seconds`.
 
-        Raises StoreUnavailable for any other answer, and for none.
+        One more try is always made then, for a pooled connection that the store closed. Raises StoreUnavailable for any other
+        answer, and for none.
         """
         traceparent = current_traceparent()
         headers = {"traceparent": traceparent} if traceparent else {}
@@ -241,18 +258,20 @@ class StoreClient:
             headers["Content-Type"] = "application/json"
         given = {name: value for name, value in (query or {}).items() if value is not None}
         url = f"internal/v1/{path}" + (f"?{urlencode(given)}" if given else "")
-        for remaining in reversed(range(tries or TRIES[method])):
+        clock = asyncio.get_running_loop().time
+        may_repeat, ends_at, tries = may_repeat or method in IDEMPOTENT, clock() + self._retry_seconds, 0
+        while True:
+            tries += 1
             try:
                 async with self._session.request(method, url, headers=headers, data=content, allow_redirects=False) as response:
                     if response.status not in answers:
                         raise StoreUnavailable(f"the store answered {response.status}")
                     return _Answer(response.status, response.headers, await _read_whole(response, limit_bytes=limit_bytes))
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
-                if not remaining:
-                    raise StoreUnavailable(type(error).__name__) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise StoreUnavailable(type(error).__name__) from error
-        raise AssertionError("unreachable: the last try returns or raises")
+                if not may_repeat or not isinstance(error, GONE) or (clock() >= ends_at and tries > 1):
+                    raise StoreUnavailable(type(error).__name__) from error
+            if tries > 1:
+                await asyncio.sleep(RETRY_REST_SECONDS)
 
 
 class _Redrive(BaseModel):

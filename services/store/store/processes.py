@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 import uvicorn
-from common.chassis.health import Check
 from common.chassis.lifecycle import Loop, run_loop
 from common.chassis.operations_port import serve_operations
+from common.chassis.phase import CloseWhileDraining, Phase
 from common.clock import utc_now
 from common.streams.connection import BLOCK_MILLISECONDS, connect_redis
 from common.streams.consumer import StreamMember
@@ -18,9 +18,10 @@ from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, STORE_GROUP
 from redis.asyncio import Redis
 
 from store.api.access import Access
+from store.api.server import Server
 from store.app import create_app
 from store.consumer import Ingest
-from store.database import Pool, fetch_rows, open_pool
+from store.database import Pool, open_pool
 from store.dispatch.claim import Lease
 from store.dispatch.commands import CommandSender, create_celery_app
 from store.dispatch.dispatcher import Dispatcher, DispatchLimits
@@ -39,6 +40,7 @@ from store.maintenance.stream_trimmer import StreamTrimmer
 from store.metrics import StoreMetrics
 from store.migrate import migrate
 from store.outbox.relay import Relay
+from store.readiness import store_checks
 from store.settings import StoreSettings
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
@@ -78,7 +80,7 @@ class Parts:
 
 
 async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
-    """Serve, ingest and dispatch until `stopping` is set; then finish the passes under way and close everything."""
+    """Serve, ingest and dispatch until `stopping` is set, serve for `drain_seconds` more, finish what is under way, and close."""
     if settings.migrate_on_start:
         for migration in await migrate(settings.database_url.get_secret_value()):
             log.info("migration applied", version=migration.version, name=migration.name)
@@ -86,15 +88,24 @@ async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
         dispatcher = _dispatcher(parts, sender)
         relay = Relay(pool=parts.pool, redis=parts.events, metrics=parts.metrics)
         ingests, members = _ingests(parts, dispatcher=dispatcher, relay=relay)
-        server = _api_server(parts, dispatcher=dispatcher, relay=relay)
+        phase = Phase(draining=stopping)
+        server = _api_server(parts, dispatcher=dispatcher, relay=relay, phase=phase)
         async with serve_operations(
-            bind=settings.metrics_bind, port=settings.metrics_port, registry=parts.metrics.registry, checks=_checks(parts)
+            bind=settings.metrics_bind,
+            port=settings.metrics_port,
+            registry=parts.metrics.registry,
+            checks=store_checks(
+                pool=parts.pool, events=parts.events, broker=parts.broker, has_fetcher=lambda: dispatcher.has_fetcher
+            ),
+            phase=phase,
         ):
             loops: list[Loop] = [dispatcher, relay, *ingests, *_maintenance(parts, members)]
-            await _run(loops, server, stopping, metrics=parts.metrics)
+            await _run(loops, server, stopping, metrics=parts.metrics, drain_seconds=settings.drain_seconds)
 
 
-async def _run(loops: list[Loop], server: uvicorn.Server, stopping: asyncio.Event, *, metrics: StoreMetrics) -> None:
+async def _run(
+    loops: list[Loop], server: Server, stopping: asyncio.Event, *, metrics: StoreMetrics, drain_seconds: float
+) -> None:
     def on_failure(name: str) -> None:
         metrics.loop_failures.labels(loop=name).inc()
 
@@ -103,6 +114,7 @@ async def _run(loops: list[Loop], server: uvicorn.Server, stopping: asyncio.Even
     log.info("store started", loops=[loop.name for loop in loops])
     await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
     stopping.set()
+    await asyncio.wait([serving], timeout=drain_seconds)  # the loops end meanwhile
     server.should_exit = True
     _, unfinished = await asyncio.wait([*tasks, serving], timeout=LOOPS_STOP_SECONDS)
     for task in unfinished:  # a pass that hangs; what it had not committed is delivered again
@@ -132,19 +144,6 @@ async def _sender(parts: Parts) -> AsyncIterator[CommandSender]:
         yield sender
     finally:
         sender.close()
-
-
-def _checks(parts: Parts) -> dict[str, Check]:
-    async def postgres() -> None:
-        await fetch_rows(parts.pool, "SELECT 1")
-
-    async def events() -> None:
-        await parts.events.ping()
-
-    async def broker() -> None:
-        await parts.broker.ping()
-
-    return {"postgres": postgres, "events": events, "broker": broker}
 
 
 def _dispatcher(parts: Parts, sender: CommandSender) -> Dispatcher:
@@ -247,7 +246,7 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
     ]
 
 
-def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicorn.Server:
+def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay, phase: Phase) -> Server:
     settings = parts.settings
     access = Access(
         pool=parts.pool,
@@ -261,8 +260,10 @@ def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicor
         wake_dispatcher=dispatcher.wake.set,
         wake_relay=relay.wake.set,
     )
+    app = create_app(access)
+    app.add_middleware(CloseWhileDraining, phase=phase)
     config = uvicorn.Config(
-        create_app(access),
+        app,
         host=settings.store_bind,
         port=settings.store_port,
         log_config=None,
@@ -272,4 +273,4 @@ def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicor
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
         limit_concurrency=1000,
     )
-    return uvicorn.Server(config)
+    return Server(config, at_start=phase.begin_serving)
