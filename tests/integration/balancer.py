@@ -1,4 +1,4 @@
-"""A load balancer as a replica of a service has one in front: TCP connections go, in turn, to those that say that they are ready."""
+"""A load balancer in front of replicas: TCP connections go, in turn, to those that say that they are ready."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -37,17 +37,16 @@ class Balancer:
         self.ready = [backend for backend, is_ready in zip(self.backends, answers, strict=True) if is_ready]
 
     async def link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass one connection on; end it at once when nobody is ready."""
-        ready = self.ready
-        if not ready:
-            writer.close()
+        """Pass one connection on to the first that takes it; end it when nobody does."""
+        ready, first = self.ready, next(self.turns)
+        for turn in range(len(ready)):
+            try:
+                back, forth = await asyncio.open_connection(LOOPBACK, ready[(first + turn) % len(ready)].port)
+            except OSError:
+                continue
+            await asyncio.gather(_pass(reader, forth), _pass(back, writer))
             return
-        try:
-            back, forth = await asyncio.open_connection(LOOPBACK, ready[next(self.turns) % len(ready)].port)
-        except OSError:
-            writer.close()
-            return
-        await asyncio.gather(_pass(reader, forth), _pass(back, writer))
+        writer.close()
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Further gateways, fetchers and stores beside those of an embedded stack, each a replica with ports of its own, ended by process id."""
+"""Further replicas of services beside those of an embedded stack, each with ports of its own, ended by process id."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ PORT_NAMES = {"gateway": "FETCHWORK_PORT", "store": "FETCHWORK_STORE_PORT"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One process: a service, under a name that no other replica has, where it serves if it does, and where its metrics are."""
+    """One process: a service, under a name that no other has, the port where it serves if it does, and where its metrics are."""
 
     service: str
     name: str

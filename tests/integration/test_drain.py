@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx2
 import pytest
@@ -24,10 +25,10 @@ ENVIRONMENT = {
 VOLUME = 1000
 HOSTS = 8
 """Ports of one website. Each is a host, so that no pace keeps them all from being under way at once."""
-SLOW_SECONDS = 5
+SLOW_SECONDS = 8
 SUBMITTED = VOLUME * 9 // 10
 """When the replica is told to stop: most are in flight by then, and the others are still to come."""
-DRAIN_SECONDS = "2"
+DRAIN_SECONDS = "5"
 READERS = 8
 FINISH_SECONDS = 120
 POLL_SECONDS = 0.05
@@ -174,8 +175,8 @@ async def test_a_replica_that_stops_loses_nothing_and_no_client_notices(fleet: F
         reading = [asyncio.create_task(client.read_on(number, stopping)) for number in range(READERS)]
         submitting = asyncio.create_task(client.submit_all(urls))
         await _wait_for_work(window, client)
+        stopped_at = datetime.now(UTC)
         fleet.more.terminate(leaving)
-        finished_before = await _finished(client)
         await submitting
         documents = await client.finish_all()
         assert await asyncio.to_thread(fleet.more.exit_code, leaving) == 0, fleet.more.log(leaving)
@@ -183,7 +184,8 @@ async def test_a_replica_that_stops_loses_nothing_and_no_client_notices(fleet: F
         await asyncio.gather(*reading)
         hits = Counter((await window.get("/seen/hits", params={"part": f"?{service}-"})).json())
     assert client.errors == [] and client.reads > VOLUME // 10
-    assert finished_before < VOLUME // 10, "it was told to stop in the middle of the work"
+    finished_before = sum(datetime.fromisoformat(document["finished_at"]) < stopped_at for document in documents)
+    assert finished_before < VOLUME // 2, "it was told to stop in the middle of the work"
     assert Counter(document["status"] for document in documents) == {"succeeded": VOLUME}
     assert {document["response"]["final_url"] for document in documents} == set(urls)
     assert len(hits) == VOLUME and set(hits.values()) == {1}, "each was asked for once"
@@ -192,12 +194,6 @@ async def test_a_replica_that_stops_loses_nothing_and_no_client_notices(fleet: F
 
 async def _wait_for_work(window: httpx2.AsyncClient, client: Client) -> None:
     """Until some are being fetched while others are still being submitted."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(client.paths) < SUBMITTED or not (await window.get("/seen/hits", params={"part": "/slow/"})).json():
             await asyncio.sleep(POLL_SECONDS)
-
-
-async def _finished(client: Client) -> int:
-    """How many of the submitted ones are terminal."""
-    answers = await asyncio.gather(*(client.http.get(path) for path in client.paths[::10]))
-    return 10 * sum(answer.json()["status"] in TERMINAL for answer in answers)

@@ -74,14 +74,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
     loop = asyncio.get_running_loop()
-    progress = Progress(
-        slots, stuck_seconds=settings.stuck_seconds, clock=clock, now=loop.time, registry=metrics.registry
-    )
-
-    def on_stuck() -> None:
-        draining.set()
-        idle.set()
-
+    progress = Progress(slots, stuck_seconds=settings.stuck_seconds, clock=clock, now=loop.time, registry=metrics.registry)
     async with store_session() as session:
         robots = RobotsGate(
             client,
@@ -93,17 +86,10 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
         reporter = Reporter(events, store=store, session=session, metrics=metrics, clock=clock)
         publishing = loop.create_task(reporter.run())
         telling = loop.create_task(slowdowns.run(broker))
-        watching = loop.create_task(progress.watch(broker, stopping=draining, on_stuck=on_stuck))
+        watching = loop.create_task(progress.watch(broker, stopping=draining, stuck=(draining, idle)))
         announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
-        operations = OperationsPort(
-            bind=settings.metrics_bind,
-            port=settings.metrics_port,
-            registry=metrics.registry,
-            checks=_checks(events=events, broker=broker, store=reporter.check_store),
-            liveness={"worker": progress.check},
-            phase=phase,
-            loop=loop,
-        )
+        checks = _checks(events=events, broker=broker, store=reporter.check_store)
+        operations = _operations(settings, metrics, checks=checks, progress=progress, phase=phase)
         operations.start()
         tasks = Tasks(
             loop,
@@ -135,6 +121,20 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
                 events.aclose,
                 broker.aclose,
             )
+
+
+def _operations(
+    settings: FetcherSettings, metrics: FetcherMetrics, *, checks: dict[str, Check], progress: Progress, phase: Phase
+) -> OperationsPort:
+    return OperationsPort(
+        bind=settings.metrics_bind,
+        port=settings.metrics_port,
+        registry=metrics.registry,
+        checks=checks,
+        liveness={"worker": progress.check},
+        phase=phase,
+        loop=asyncio.get_running_loop(),
+    )
 
 
 def _open_client(settings: FetcherSettings) -> EgressClient:

@@ -5,7 +5,7 @@ So the proof of life is the queue: it is empty, or there is no slot for more of 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from common.chassis.health import Unhealthy
@@ -72,14 +72,15 @@ class Progress:
         if self.is_stuck:
             raise Unhealthy(f"took none of the waiting commands for {self._stuck_seconds:g} s, with slots free")
 
-    async def watch(self, broker: Redis, *, stopping: asyncio.Event, on_stuck: Callable[[], None]) -> None:
-        """Look every second until `stopping` is set; call `on_stuck` once and end when the worker is stuck."""
+    async def watch(self, broker: Redis, *, stopping: asyncio.Event, stuck: Sequence[asyncio.Event]) -> None:
+        """Look every second until `stopping` is set; set all events of `stuck` and end when the worker is stuck."""
         while not stopping.is_set():
             self.look(await _waiting(lambda: broker.llen(COMMAND_QUEUE)))
             if self.is_stuck:
                 self._stuck.inc()
                 log.error("worker stuck", seconds=self._stuck_seconds, free_slots=self._slots.free)
-                on_stuck()
+                for event in stuck:
+                    event.set()
                 return
             await rest_unless(stopping, LOOK_SECONDS)
 
