@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx2
 import pytest
@@ -52,7 +52,8 @@ async def _away(stack: Stack, server: str) -> AsyncIterator[None]:
             status = await asyncio.to_thread(stack.status)
             pid = status.processes.get(server)
             if pid:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(POLL_SECONDS)
 
     keeping = asyncio.create_task(keep_away())

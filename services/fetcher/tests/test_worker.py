@@ -180,7 +180,7 @@ async def _two_listen(broker: Redis, slowdown: Slowdown) -> bool:
 
 
 async def _hears(subscription: Any, host: str) -> bool:
-    message = await subscription.getmessage_of(timeout=0.1)
+    message = await subscription.get_message(timeout=0.1)
     return message is not None and host.encode() in message["data"]
 
 

@@ -28,7 +28,7 @@ IDEMPOTENT = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 that stops: behind its name another may stand. A PATCH of ours says what shall be, not what to add, so that it is idempotent
 too; a POST puts a message back once more.
 """
-GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectorError, ConnectionResetError, ConnectionRefusedError)
+GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
 RETRY_REST_SECONDS = 0.05
 LATEST_REVISION = 2**62
 """Behind all keys that there will be: asking for changes from here on gives none."""
