@@ -74,7 +74,7 @@ async def _says(client: httpx2.AsyncClient, url: str) -> tuple[int, set[str]]:
 
 
 async def _wait_until(client: httpx2.AsyncClient, urls: dict[str, str], expected: dict[str, tuple[int, set[str]]]) -> None:
-    """Return once each service has said exactly this, all others of the table being well; each may say it at a time of its own."""
+    """Return once each service has said exactly this, each at a time of its own."""
     seen: dict[str, tuple[int, set[str]]] = {}
     waiting = dict(expected)
     try:
