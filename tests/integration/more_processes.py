@@ -1,4 +1,4 @@
-"""Further fetchers and stores beside those of an embedded stack, each a replica with ports of its own, ended by process id."""
+"""Further replicas of services beside those of an embedded stack, each with ports of its own, ended by process id."""
 
 import os
 import signal
@@ -19,18 +19,25 @@ from fetchwork_local.state import recall
 
 READY_TIMEOUT_SECONDS = 30
 STOP_TIMEOUT_SECONDS = 15
+DRAIN_TIMEOUT_SECONDS = 90
 POLL_SECONDS = 0.1
+PORT_NAMES = {"gateway": "FETCHWORK_PORT", "store": "FETCHWORK_STORE_PORT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One process: a service, under a name that no other replica has, and where its metrics are."""
+    """One process: a service, under a name that no other has, the port where it serves if it does, and where its metrics are."""
 
     service: str
     name: str
+    port: int | None
     operations_url: str
     process: "subprocess.Popen[bytes]"
-    public_url: str | None = None
+
+    @property
+    def public_url(self) -> str | None:
+        """Where callers reach it; None of what is no gateway."""
+        return f"http://{LOOPBACK}:{self.port}" if self.service == "gateway" else None
 
 
 class MoreProcesses:
@@ -47,12 +54,10 @@ class MoreProcesses:
         state = recall(self._stack.home)
         assert state is not None
         ports = {"FETCHWORK_METRICS_PORT": str(free_port())}
-        if service == "store":
-            ports["FETCHWORK_STORE_PORT"] = str(free_port())
-        if service == "gateway":
-            ports["FETCHWORK_PORT"] = str(free_port())
-        environment = service_environments(state, caller=self._environment)[service] | ports | {"FETCHWORK_INSTANCE": name}
-        environment |= changes or {}
+        if service in PORT_NAMES:
+            ports[PORT_NAMES[service]] = str(free_port())
+        own = {"FETCHWORK_INSTANCE": name, **(changes or {})}
+        environment = service_environments(state, caller=self._environment)[service] | ports | own
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 with_parent(SERVICES[service]),
@@ -64,10 +69,8 @@ class MoreProcesses:
                 start_new_session=True,
             )
         url = f"http://{LOOPBACK}:{ports['FETCHWORK_METRICS_PORT']}"
-        public_url = f"http://{LOOPBACK}:{ports['FETCHWORK_PORT']}" if service == "gateway" else None
-        self.replicas[name] = Replica(
-            service=service, name=name, operations_url=url, process=process, public_url=public_url
-        )
+        port = int(ports[PORT_NAMES[service]]) if service in PORT_NAMES else None
+        self.replicas[name] = Replica(service=service, name=name, port=port, operations_url=url, process=process)
 
     def wait_until_ready(self) -> None:
         """Return once all serve."""
@@ -85,11 +88,13 @@ class MoreProcesses:
         process.kill()
         process.wait(STOP_TIMEOUT_SECONDS)
 
-    def terminate(self, name: str) -> int:
-        """SIGTERM; the exit code, negative when it died of a signal."""
-        process = self.replicas[name].process
-        process.send_signal(signal.SIGTERM)
-        return process.wait(STOP_TIMEOUT_SECONDS)
+    def terminate(self, name: str) -> None:
+        """SIGTERM; returns at once."""
+        self.replicas[name].process.send_signal(signal.SIGTERM)
+
+    def exit_code(self, name: str) -> int:
+        """How it ended, once it has."""
+        return self.replicas[name].process.wait(DRAIN_TIMEOUT_SECONDS)
 
     def whole_log(self, name: str) -> str:
         """All that it has logged."""

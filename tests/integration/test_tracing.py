@@ -154,7 +154,7 @@ async def test_a_stopped_process_exports_its_last_spans_and_ends_with_zero(
                 await client.get(f"{replica.public_url}/v1/fetches?limit=1", headers=key)
             else:
                 await driver.fetch(f"{website.url}/page/{name}-{number}")
-    assert await asyncio.to_thread(traced.more.terminate, name) == 0, traced.more.log(name)
+    assert await asyncio.to_thread(_end, traced, name) == 0, traced.more.log(name)
     del traced.more.replicas[name]
     last = [span for span in traced.receiver.spans if span.resource["service.instance.id"] == name]
     assert last, "nothing left before its end, so all that came came then"
@@ -174,9 +174,14 @@ async def test_a_receiver_that_is_away_or_hangs_harms_nothing(
                 answer = await client.post("/v1/fetches", json={"url": f"{website.url}/page/{name}-{number}"}, headers=key)
                 assert answer.status_code == 202
         begun = monotonic()
-        assert await asyncio.to_thread(traced.more.terminate, name) == 0, traced.more.log(name)
+        assert await asyncio.to_thread(_end, traced, name) == 0, traced.more.log(name)
         assert monotonic() - begun < END_SECONDS
         del traced.more.replicas[name]
+
+
+def _end(traced: Traced, name: str) -> int:
+    traced.more.terminate(name)
+    return traced.more.exit_code(name)
 
 
 def test_without_a_receiver_there_is_no_step_and_nothing_is_described() -> None:

@@ -18,7 +18,7 @@ WORKLOAD_KINDS = ("Deployment", "Job", "CronJob", "StatefulSet", "DaemonSet", "P
 HOST_DOORS = ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace")
 MOUNTS = {"/tmp": "tmp", "/run/secrets": "secrets"}
 AMOUNTS = {"cpu", "memory", "ephemeral-storage"}
-PROBES = {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
+PROBES = {"startupProbe": "/startupz", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
 STORE_URL = "http://store:{port}"
 START_SECONDS = 30
 
@@ -213,7 +213,9 @@ def stops_have_time(manifests: Manifests, facts: Mapping[str, Facts]) -> list[st
         pause = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if (pause > 0) != (f"Service/{name}" in manifests):
             problems.append(f"{name}: called without a pause, or a pause without a caller")
-        if pod.get("terminationGracePeriodSeconds", 30) <= facts[name].stop_seconds + pause:
+        settings = {each["name"]: each.get("value") for each in pod["containers"][0].get("env", [])}
+        drain = float(settings.get("FETCHWORK_DRAIN_SECONDS") or 0)
+        if pod.get("terminationGracePeriodSeconds", 30) <= facts[name].stop_seconds + pause + drain:
             problems.append(f"{name}: killed before it has stopped")
     return problems
 

@@ -13,14 +13,13 @@ import httpx2
 import pytest
 import structlog
 from common.chassis.build import VERSION
-from common.chassis.health import run_checks
+from common.chassis.health import Soft, Unhealthy, run_checks
 from common.chassis.lifecycle import Pass, rest_unless, run_loop
 from common.chassis.logging import configure_logging
-from common.chassis.metrics import ChassisMetrics
-from common.chassis.operations_port import serve_operations
+from common.chassis.operations_port import OperationsPort
+from common.chassis.phase import Phase
 from common.chassis.redaction import redacted_url
 from common.chassis.telemetry import Tracing, configure_tracing, current_trace_id, current_traceparent, span
-from common.chassis.watcher import Watcher
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter
@@ -194,28 +193,88 @@ async def test_a_check_that_fails_or_hangs_is_told_and_the_others_still_run() ->
 
     report = await run_checks({"fine": fine, "broken": broken})
     assert not report.is_healthy
-    assert report.lines() == "[+]fine ok\n[-]broken failed: ConnectionError\nunhealthy\n"
+    assert report.lines() == "[+]fine ok\n[-]broken failed: ConnectionError: cannot connect\nunhealthy\n"
+
+
+async def test_a_reason_is_of_the_innermost_failure_and_never_in_its_own_words() -> None:
+    async def wrapped() -> None:
+        try:
+            raise ConnectionRefusedError("redis://user:planted@10.0.0.7:6379")
+        except OSError as error:
+            raise RuntimeError("planted") from error
+
+    async def strange() -> None:
+        raise LookupError("planted")
+
+    async def told() -> None:
+        raise Unhealthy("version 5, needs 6")
+
+    report = await run_checks({"redis": wrapped, "strange": strange, "schema": told})
+    assert report.results == {
+        "redis": "ConnectionRefusedError: cannot connect", "strange": "LookupError", "schema": "version 5, needs 6"
+    }
+
+
+async def test_a_soft_check_degrades_and_one_that_is_needed_once_fails_until_then() -> None:
+    is_there = False
+
+    async def store() -> None:
+        if not is_there:
+            raise Unhealthy("away")
+
+    checks = {"soft": Soft(store), "once": Soft(store, is_needed_once=True)}
+    report = await run_checks(checks)
+    assert report.lines() == "[!]soft degraded: away\n[-]once failed: away\nunhealthy\n"
+    is_there = True
+    assert (await run_checks(checks)).lines() == "[+]soft ok\n[+]once ok\nhealthy\n"
+    is_there = False
+    report = await run_checks(checks)
+    assert report.is_healthy and report.lines() == "[!]soft degraded: away\n[!]once degraded: away\nhealthy\n"
 
 
 async def test_the_operations_port_serves_metrics_and_health() -> None:
-    registry, is_well = CollectorRegistry(), True
+    registry, is_well, is_alive, phase = CollectorRegistry(), True, True, Phase()
     Counter("things", "Things.", registry=registry).inc()
 
     async def check() -> None:
         if not is_well:
             raise ConnectionError
 
-    metrics = ChassisMetrics(registry, service="test", dependencies=(), pools=())
-    watcher = Watcher({}, metrics=metrics)
-    async with serve_operations(bind="127.0.0.1", port=0, registry=registry, checks={"wire": check}, watcher=watcher) as port:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port.port}") as client:
-            assert "things_total 1.0" in (await client.get("/metrics")).text
-            assert (await client.get("/livez")).status_code == 200
-            assert (await client.get("/readyz?verbose")).text == "[+]wire ok\nhealthy\n"
-            is_well = False
-            assert (await client.get("/readyz")).status_code == 503
-            assert (await client.get("/livez")).status_code == 200
-            assert (await client.get("/else")).status_code == 404
+    async def live() -> None:
+        if not is_alive:
+            raise Unhealthy("stands still")
+
+    port = OperationsPort(
+        bind="127.0.0.1",
+        port=0,
+        registry=registry,
+        checks={"wire": check},
+        liveness={"worker": live},
+        phase=phase,
+        loop=asyncio.get_running_loop(),
+    )
+    port.start()
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port.port}") as client:
+        assert "things_total 1.0" in (await client.get("/metrics")).text
+        assert (await client.get("/livez")).status_code == 200
+        starting = await client.get("/startupz")
+        assert (starting.status_code, starting.text) == (503, "[-]startup failed: starting\nunhealthy\n")
+        assert (await client.get("/readyz")).status_code == 503
+        phase.begin_serving()
+        assert (await client.get("/startupz")).status_code == 200
+        assert (await client.get("/readyz?verbose")).text == "[+]wire ok\n[+]startup ok\n[+]draining ok\nhealthy\n"
+        is_well = False
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/livez")).status_code == 200
+        is_well = True
+        phase.begin_drain()
+        draining = await client.get("/readyz")
+        assert draining.status_code == 503 and "[-]draining failed: stopping" in draining.text
+        assert [(await client.get(path)).status_code for path in ("/livez", "/startupz")] == [200, 200]
+        is_alive = False
+        assert "[-]worker failed: stands still" in (await client.get("/livez")).text
+        assert (await client.get("/else")).status_code == 404
+    await asyncio.to_thread(port.close)
 
 
 def test_a_process_may_open_as_many_files_as_its_hard_limit_says() -> None:

@@ -5,6 +5,7 @@ Started before the Celery worker and closed after it, so that every attempt the 
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -15,9 +16,10 @@ from threading import Thread
 
 import structlog
 import uvloop
-from common.chassis.health import Check
+from common.chassis.health import Check, Soft
 from common.chassis.lifecycle import close_all
 from common.chassis.operations_port import OperationsPort
+from common.chassis.phase import Phase
 from common.chassis.watcher import Watcher
 from common.clock import Clock, utc_now
 from common.streams.connection import connect_redis
@@ -30,6 +32,7 @@ from fetcher.politeness.robots import RobotsGate
 from fetcher.politeness.robots_metrics import RobotsMetrics
 from fetcher.politeness.robots_store import RobotsStore
 from fetcher.politeness.slowdowns import Slowdowns
+from fetcher.progress import Progress
 from fetcher.report import Reporter, StoreAddress, store_session
 from fetcher.settings import FetcherSettings
 from fetcher.slots import Slots
@@ -38,32 +41,40 @@ from fetcher.tasks import Tasks
 START_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 10.0
 BROKER_TIMEOUT_SECONDS = 2.0
+STUCK_EXIT_CODE = 3
+"""Neither a crash nor faulty settings: the worker took no commands and ended itself, so that it is started again."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetcher:
-    """A fetcher that runs on the current loop. Set `draining` to stop announcing it, `idle` when no batch will come."""
+    """A fetcher that runs on the current loop. Set `draining` to stop announcing it, `idle` when no batch will come.
+
+    When it is stuck it has set both itself.
+    """
 
     tasks: Tasks
     slots: Slots
+    progress: Progress
     metrics_port: int
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     draining: asyncio.Event
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    idle: asyncio.Event
 
 
 @asynccontextmanager
 async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock = utc_now) -> AsyncIterator[Fetcher]:
     """Build and start everything on the running loop; on leaving, close it in order. Does not wait for attempts."""
-    slots, draining = Slots(settings.fetcher_slots), asyncio.Event()
+    slots, phase, idle = Slots(settings.fetcher_slots), Phase(), asyncio.Event()
+    draining = phase.draining
     metrics = FetcherMetrics(slots)
     events, broker = _connections(settings, metrics)
     client = _open_client(settings)
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
     loop = asyncio.get_running_loop()
+    progress = Progress(slots, stuck_seconds=settings.stuck_seconds, clock=clock, now=loop.time, registry=metrics.registry)
     async with store_session() as session:
         robots = RobotsGate(
             client,
@@ -75,16 +86,11 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
         reporter = Reporter(events, store=store, session=session, metrics=metrics, clock=clock)
         publishing = loop.create_task(reporter.run())
         telling = loop.create_task(slowdowns.run(broker))
+        watching = loop.create_task(progress.watch(broker, stopping=draining, stuck=(draining, idle)))
         announcing = loop.create_task(announce(broker, worker=worker, slots=slots.count, stopping=draining))
-        watcher = Watcher({**_pings(events, broker), "store": reporter.check_store}, metrics=metrics.chassis)
-        watching = loop.create_task(watcher.run())
-        operations = OperationsPort(
-            bind=settings.metrics_bind,
-            port=settings.metrics_port,
-            registry=metrics.registry,
-            checks=_checks(events, broker, draining=draining),
-            loop=loop,
-        )
+        checks = _checks(events=events, broker=broker, store=reporter.check_store)
+        watcher = loop.create_task(Watcher(checks, metrics=metrics.chassis).run())
+        operations = _operations(settings, metrics, checks=checks, progress=progress, phase=phase)
         operations.start()
         tasks = Tasks(
             loop,
@@ -99,16 +105,20 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             draining=draining,
         )
         try:
-            yield Fetcher(tasks=tasks, slots=slots, metrics_port=operations.port, draining=draining)
+            phase.begin_serving()
+            yield Fetcher(
+                tasks=tasks, slots=slots, progress=progress, metrics_port=operations.port, draining=draining, idle=idle
+            )
         finally:
             draining.set()
             await close_all(
                 lambda: announcing,
+                lambda: watching,
                 robots.close,
                 client.close,
                 partial(_cancel, telling),
                 partial(_cancel, publishing),
-                partial(_cancel, watching),
+                partial(_cancel, watcher),
                 partial(asyncio.to_thread, operations.close),
                 events.aclose,
                 broker.aclose,
@@ -122,6 +132,21 @@ def _connections(settings: FetcherSettings, metrics: FetcherMetrics) -> tuple[Re
     metrics.chassis.watch_pool("events", events)
     metrics.chassis.watch_pool("broker", broker)
     return events, broker
+
+
+def _operations(
+    settings: FetcherSettings, metrics: FetcherMetrics, *, checks: dict[str, Check], progress: Progress, phase: Phase
+) -> OperationsPort:
+    metrics.chassis.draining.set_function(lambda: phase.is_draining)
+    return OperationsPort(
+        bind=settings.metrics_bind,
+        port=settings.metrics_port,
+        registry=metrics.registry,
+        checks=checks,
+        liveness={"worker": progress.check},
+        phase=phase,
+        loop=asyncio.get_running_loop(),
+    )
 
 
 def _open_client(settings: FetcherSettings) -> EgressClient:
@@ -155,7 +180,9 @@ class FetcherThread:
 
     def take_batch(self, message: str) -> None:
         """The body of the Celery task; see `Tasks.take_batch`."""
-        self._started.result().tasks.take_batch(message)
+        fetcher = self._started.result()
+        fetcher.progress.note_taken()
+        fetcher.tasks.take_batch(message)
 
     def begin_drain(self) -> None:
         """Stop announcing this worker, and give what runs its last time. Idempotent; safe in a signal handler."""
@@ -174,13 +201,18 @@ class FetcherThread:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._serve())
+                is_stuck = runner.run(self._serve())
         except Exception as error:
             if self._started.done():
                 raise
             self._started.set_exception(error)
+        else:
+            if is_stuck:  # the main thread, which is Celery's, may be what hangs
+                sys.stdout.flush()
+                os._exit(STUCK_EXIT_CODE)
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> bool:
+        """Until the end; True when that is because the worker was stuck."""
         async with open_fetcher(self._settings, worker=self.worker, clock=self._clock) as fetcher:
             self._started.set_result(fetcher)
             await fetcher.draining.wait()
@@ -189,25 +221,16 @@ class FetcherThread:
             # Celery threads may still wait for slots, and Celery waits for its threads: the limit holds for them too.
             fetcher.loop.call_at(drain_ends_at, fetcher.slots.close)
             await fetcher.idle.wait()
+            is_stuck = fetcher.progress.is_stuck
             await fetcher.tasks.finish(seconds=drain_ends_at - fetcher.loop.time())
+            return is_stuck
 
 
-def _checks(events: Redis, broker: Redis, *, draining: asyncio.Event) -> dict[str, Check]:
-    """What readiness hangs on. Not the store: without it small pages are fetched all the same."""
+def _checks(*, events: Redis, broker: Redis, store: Check) -> dict[str, Check]:
+    async def ping(redis: Redis) -> None:
+        await redis.ping()
 
-    async def not_draining() -> None:
-        if draining.is_set():
-            raise InterruptedError
-
-    return {**_pings(events, broker), "not_draining": not_draining}
-
-
-def _pings(events: Redis, broker: Redis) -> dict[str, Check]:
-    return {"events": partial(_ping, events), "broker": partial(_ping, broker)}
-
-
-async def _ping(redis: Redis) -> None:
-    await redis.ping()
+    return {"events": partial(ping, events), "broker": partial(ping, broker), "store": Soft(store)}
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

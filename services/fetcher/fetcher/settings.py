@@ -23,6 +23,12 @@ class FetcherSettings(TargetSettings, ServiceSettings):
     fetcher_drain_seconds: float = Field(
         default=65.0, le=3600, description="How long a stopping process waits for attempts in flight, in seconds."
     )
+    stuck_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        le=3600,
+        description="A worker ends itself when it took no command for so long although some waited and slots were free.",
+    )
     unsafe_callback_networks: Networks = Field(
         default=(),
         description="Networks (CIDR, comma separated) that may be delivered to, on any port, although they are not public.",

@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 import zstandard
@@ -20,108 +16,21 @@ from celery import Celery
 from common.clock import utc_now
 from common.contracts.catalog import FETCH_PERFORM
 from common.contracts.envelope import Envelope
-from common.contracts.fetches import FetchAttempted, PerformFetch, PerformFetches
+from common.contracts.fetches import FetchAttempted
 from common.streams.names import ATTEMPTED_STREAM, COMMAND_QUEUE, SLOWDOWN_CHANNEL, WORKER_KEY_PREFIX
 from fetchwork_local.ports import free_port
 from fetchwork_local.servers import embedded_redis
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from tasks_rig import train_of
+from worker_rig import Gate, Worker, message_of
 
 from fetcher.politeness.slowdowns import Slowdown
 
 Serve = Callable[..., Awaitable[str]]
 Until = Callable[..., Awaitable[Any]]
+pytest_plugins = ("worker_fixtures",)
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-EXIT_TIMEOUT_SECONDS = 15
-
-
-@dataclass
-class Worker:
-    """A running fetcher process and its log."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one event."""
-        rows = [json.loads(row) for row in self.log.read_text().splitlines() if row.startswith("{")]
-        return [row for row in rows if row.get("event") == event]
-
-    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal to this process."""
-        self.process.send_signal(number)
-
-    async def exit_code(self) -> int:
-        """Wait until it has ended."""
-        return await asyncio.to_thread(self.process.wait, EXIT_TIMEOUT_SECONDS)
-
-    async def operations(self, path: str) -> str:
-        """What the port for operators answers."""
-        port = self.lines("fetcher started")[0]["metrics_port"]
-
-        def get() -> str:
-            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                return str(answer.read().decode())
-
-        return await asyncio.to_thread(get)
-
-
-@pytest.fixture
-def launch(events_url: str, broker_url: str, measured: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Start `python -m fetcher`; what still runs after the test is killed."""
-    workers: list[Worker] = []
-
-    def start(**settings: str) -> Worker:
-        environment = {
-            **measured,
-            "PATH": os.environ["PATH"],
-            "FETCHWORK_EVENTS_URL": events_url,
-            "FETCHWORK_BROKER_URL": broker_url,
-            "FETCHWORK_STORE_URL": "http://127.0.0.1:1",
-            "FETCHWORK_STORE_TOKEN": "0123456789abcdef",
-            "FETCHWORK_METRICS_PORT": "0",
-            "FETCHWORK_UNSAFE_TARGET_NETWORKS": "127.0.0.0/8",
-        } | {f"FETCHWORK_{name}": value for name, value in settings.items()}
-        log = tmp_path / f"fetcher-{len(workers)}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen([sys.executable, "-m", "fetcher"], env=environment, stdout=output, stderr=output)
-        workers.append(Worker(process, log))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        if worker.process.poll() is None:
-            worker.process.kill()
-            worker.process.wait(EXIT_TIMEOUT_SECONDS)
-
-
-@pytest.fixture
-async def worker(launch: Callable[..., Worker], broker: Redis, events: Redis, until: Until) -> AsyncIterator[Worker]:
-    """A fetcher that has announced itself, over empty Redis servers."""
-    started = launch(FETCHER_SLOTS="4", FETCHER_THREADS="1")
-    await until(lambda: broker.keys(f"{WORKER_KEY_PREFIX}*"), seconds=20)
-    yield started
-
-
-@pytest.fixture
-def send(broker_url: str) -> Iterator[Callable[..., Awaitable[None]]]:
-    """Send a batch as the store's dispatcher does: one Celery message with one JSON string."""
-    app = Celery(broker=broker_url, set_as_current=False)
-
-    async def publish(*commands: PerformFetch, raw: str | None = None, task: str = FETCH_PERFORM) -> None:
-        message = raw or _message(*commands)
-        await asyncio.to_thread(app.send_task, task, args=[message], queue=COMMAND_QUEUE, ignore_result=True)
-
-    yield publish
-    app.close()
-
-
-def _message(*commands: PerformFetch) -> str:
-    batch = PerformFetches(fetches=commands)
-    return Envelope[PerformFetches].wrap(
-        batch, type=FETCH_PERFORM, source="test", subject="batch", now=utc_now(), traceparent=None
-    ).model_dump_json()
 
 
 async def _attempts(events: Redis) -> list[tuple[FetchAttempted, bytes | None]]:
@@ -129,18 +38,6 @@ async def _attempts(events: Redis) -> list[tuple[FetchAttempted, bytes | None]]:
     return [
         (Envelope[FetchAttempted].model_validate_json(fields[b"event"]).data, fields.get(b"body")) for _, fields in entries
     ]
-
-
-class Gate:
-    """An origin that answers only when it is told to."""
-
-    def __init__(self) -> None:
-        self.open, self.waiting = asyncio.Event(), 0
-
-    async def answer(self, _request: web.Request) -> web.Response:
-        self.waiting += 1
-        await self.open.wait()
-        return web.Response(text="at last")
 
 
 async def _hello(_request: web.Request) -> web.Response:
@@ -308,7 +205,7 @@ async def test_worker_outlives_its_broker(
     url = first.__enter__()
     worker = launch(BROKER_URL=url)
     app = Celery(broker=url, set_as_current=False)
-    message = _message(command(base))
+    message = message_of(command(base))
     await until(lambda: worker.lines("fetcher started"), seconds=20)
     app.send_task(FETCH_PERFORM, args=[message], queue=COMMAND_QUEUE)
     await until(lambda: events.xlen(ATTEMPTED_STREAM))

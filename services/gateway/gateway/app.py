@@ -1,9 +1,13 @@
 """The composition root of the gateway: its application and its server, over the parts that `parts.py` builds."""
 
+import asyncio
+
 import structlog
 import uvicorn
 from common.chassis.build import VERSION
+from common.chassis.lifecycle import rest_unless, stop_on_signals
 from common.chassis.operations_port import serve_operations
+from common.chassis.phase import CloseWhileDraining
 from common.chassis.watcher import Watcher
 from common.clock import utc_now
 from fastapi import FastAPI
@@ -87,12 +91,13 @@ def create_app(means: Means, settings: GatewaySettings) -> FastAPI:
         metrics=means.metrics,
     )
     app.add_middleware(Observation, metrics=means.metrics, requests_limit=settings.requests_limit)
-    app.add_middleware(FirecrawlRefusals)  # added last: outermost
+    app.add_middleware(FirecrawlRefusals)
+    app.add_middleware(CloseWhileDraining, phase=means.phase)  # added last: outermost
     return app
 
 
 async def run_gateway(settings: GatewaySettings) -> None:
-    """Serve until told to stop; requests under way are finished first."""
+    """Serve until told to stop and for `drain_seconds` more, then finish what is under way. A second signal ends that time."""
     async with (
         open_means(settings, clock=utc_now) as means,
         serve_operations(
@@ -100,9 +105,11 @@ async def run_gateway(settings: GatewaySettings) -> None:
             port=settings.metrics_port,
             registry=means.metrics.registry,
             checks=means.checks,
+            phase=means.phase,
             watcher=Watcher(means.dependencies, metrics=means.metrics.chassis),
         ),
     ):
+        means.metrics.chassis.draining.set_function(lambda: means.phase.is_draining)
         config = uvicorn.Config(
             create_app(means, settings),
             host=settings.gateway_bind,
@@ -116,4 +123,30 @@ async def run_gateway(settings: GatewaySettings) -> None:
             limit_concurrency=settings.connections_limit,
         )
         log.info("gateway starting", port=settings.port)
-        await Server(config, stall_seconds=settings.client_stall_seconds, at_shutdown=means.feed.close).serve()
+        server = Server(
+            config,
+            stall_seconds=settings.client_stall_seconds,
+            at_start=means.phase.begin_serving,
+            at_shutdown=means.feed.close,
+        )
+        await _serve(server, means, drain_seconds=settings.drain_seconds)
+
+
+async def _serve(server: Server, means: Means, *, drain_seconds: float) -> None:
+    hurried = asyncio.Event()
+
+    def stop() -> None:
+        if means.phase.is_draining:
+            hurried.set()
+        means.phase.begin_drain()
+
+    stop_on_signals(stop)
+    serving, stopping = asyncio.create_task(server.serve()), asyncio.create_task(means.phase.draining.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        log.info("gateway draining", seconds=drain_seconds)
+        await rest_unless(hurried, drain_seconds)
+    stopping.cancel()
+    server.should_exit = True
+    await serving
+    log.info("gateway stopped")

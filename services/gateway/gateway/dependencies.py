@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Annotated
 
 from common.chassis.health import Check
+from common.chassis.phase import Phase
 from common.clock import Clock
 from common.contracts.keys import Scope
 from common.ids import new_fetch_id
@@ -23,6 +24,7 @@ from gateway.access.tickets import Tickets
 from gateway.batches.limits import BatchSettings
 from gateway.feed.reader import Feed
 from gateway.feed.stream import StreamPace
+from gateway.http.readiness import gateway_checks
 from gateway.http.waiting_room import WaitingRoom
 from gateway.idempotency.keys import KeyedRequest, Reserved
 from gateway.idempotency.records import IdempotencyRecords
@@ -66,11 +68,12 @@ class Means:
     key_ring: KeyRing
     key_uses: KeyUseReporter
     key_environment: str
+    phase: Phase
 
     @property
     def checks(self) -> dict[str, Check]:
         """What must hold for this gateway to promise fetches. Reads may fail while the store is away; promises go on."""
-        return {"events": self.publisher.check}
+        return gateway_checks(publisher=self.publisher, store=self.store, key_ring=self.key_ring)
 
     @property
     def dependencies(self) -> dict[str, Check]:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from common.chassis.lifecycle import close_all, run_loop
+from common.chassis.phase import Phase
 from common.clock import Clock
 from common.egress.lookup import NameLookup
 from common.robots.rules import product_token
@@ -45,6 +46,7 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
             base_url=settings.store_url,
             token=settings.store_token.get_secret_value(),
             timeout_seconds=settings.store_timeout_seconds,
+            retry_seconds=settings.store_retry_seconds,
             metrics=metrics,
         )
         closing.push_async_callback(close_all, store.close)
@@ -89,6 +91,7 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
             key_ring=key_ring,
             key_uses=key_uses,
             key_environment=settings.key_environment,
+            phase=Phase(),
             metrics=metrics,
             clock=clock,
         )

@@ -53,6 +53,18 @@ class GatewaySettings(TargetSettings, ServiceSettings):
         default=1.0, ge=0.05, le=30, description="How long counting what a limited key asks for may wait for the events Redis."
     )
     store_timeout_seconds: float = Field(default=5.0, ge=0.1, le=60, description="How long a read may wait for the store.")
+    store_retry_seconds: float = Field(
+        default=0.5,
+        ge=0,
+        le=10,
+        description="How long a read is tried anew at a store that refuses or closes connections; its own limit at most.",
+    )
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="How long a stopping gateway goes on serving, not ready, until callers have moved to another.",
+    )
     requests_limit: int = Field(default=500, ge=10, le=100_000, description="Requests under way at most; above it we answer 503.")
     connections_limit: int = Field(
         default=10_000,

@@ -1,5 +1,6 @@
 """The store's internal API as the gateway uses it. Translates everything that can go wrong into StoreUnavailable."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -8,6 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
+from common.chassis.health import Unhealthy
 from common.chassis.telemetry import trace_headers
 from common.contracts.audit import OperationPage, RefusalPage
 from common.contracts.batches import BatchView
@@ -24,12 +26,14 @@ from gateway.errors import StoreUnavailable
 from gateway.metrics import GatewayMetrics, StoreOperation, StoreResult
 
 CONNECTIONS_LIMIT = 100
-TRIES = {"GET": 2, "PUT": 2, "PATCH": 2, "DELETE": 2, "POST": 1}
-"""One more try covers a pooled connection that the store closed, of what may be done twice (RFC 9110 section 9.2.2).
-
-A PATCH of ours says what shall be, not what to add, so that it is idempotent too; a POST puts a message back once more.
+IDEMPOTENT = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+"""What may be done twice (RFC 9110 section 9.2.2) is tried again where the store refused or closed the connection, as one does
+that stops: behind its name another may stand. A PATCH of ours says what shall be, not what to add, so that it is idempotent
+too; a POST puts a message back once more.
 """
-REVISION_LIMIT = 2**63 - 1
+GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
+RETRY_REST_SECONDS = 0.05
+LATEST_REVISION = 2**63 - 1
 """Behind all changes of keys: a reading from there on costs the store least."""
 DOCUMENT_LIMIT_BYTES = 8 * 1024 * 1024
 PAGE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -60,8 +64,11 @@ class _Answer:
 class StoreClient:
     """Calls over one pooled session; `close` it at the end. Every method raises StoreUnavailable, and nothing else."""
 
-    def __init__(self, *, base_url: str, token: str, timeout_seconds: float, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, *, base_url: str, token: str, timeout_seconds: float, metrics: GatewayMetrics, retry_seconds: float = 0.0
+    ) -> None:
         self._timeout_seconds = timeout_seconds
+        self._retry_seconds = min(retry_seconds, timeout_seconds)
         self._metrics = metrics
         self._session = aiohttp.ClientSession(
             base_url=base_url.rstrip("/") + "/",
@@ -75,6 +82,15 @@ class StoreClient:
     def timeout_seconds(self) -> float:
         """How long one call may take."""
         return self._timeout_seconds
+
+    async def check(self) -> None:
+        """Raise unless the store answers about its database."""
+        try:
+            await self.read_key_changes(after_revision=LATEST_REVISION, limit=1)
+        except StoreUnavailable as error:
+            if error.__cause__ is None:
+                raise Unhealthy("does not serve") from error
+            raise
 
     async def read_fetch(self, fetch_id: UUID, *, tenant: str) -> FetchView | None:
         """The tenant's fetch, or None when the ledger has none of this id. Raises StoreUnavailable."""
@@ -181,7 +197,7 @@ class StoreClient:
     async def plan(self, inquiry: PlanInquiry) -> PlanAnswer:
         """What attempts on these hosts would meet, and these origins' robots.txt. Changes nothing. Raises StoreUnavailable."""
         answer = await self._call(
-            StoreOperation.PLAN, "POST", "plan", content=inquiry.model_dump_json(), answers={200}, tries=TRIES["GET"]
+            StoreOperation.PLAN, "POST", "plan", content=inquiry.model_dump_json(), answers={200}, may_repeat=True
         )
         return _read(PlanAnswer, answer)
 
@@ -246,10 +262,6 @@ class StoreClient:
         """Close all connections."""
         await self._session.close()
 
-    async def check(self) -> None:
-        """Raise StoreUnavailable unless the store can be read."""
-        await self.read_key_changes(after_revision=REVISION_LIMIT, limit=1)
-
     async def _call(
         self,
         operation: StoreOperation,
@@ -260,17 +272,20 @@ class StoreClient:
         query: Mapping[str, str | None] | None = None,
         content: str | None = None,
         limit_bytes: int = DOCUMENT_LIMIT_BYTES,
-        tries: int | None = None,
+        may_repeat: bool = False,
     ) -> _Answer:
-        """One of the expected answers, whole; as many `tries` as the method has, unless said otherwise.
+        """One of the expected answers, whole. What is idempotent, or `may_repeat`, is tried again for `retry_seconds`.
 
-        Raises StoreUnavailable for any other answer, and for none.
+        One more try is always made then, for a pooled connection that the store closed. Raises StoreUnavailable for any other
+        answer, and for none.
         """
         given = {name: value for name, value in (query or {}).items() if value is not None}
         url = f"internal/v1/{path}" + (f"?{urlencode(given)}" if given else "")
         began = monotonic()
         try:
-            answer = await self._ask(method, url, answers, content=content, limit_bytes=limit_bytes, tries=tries or TRIES[method])
+            answer = await self._ask(
+                method, url, answers, content=content, limit_bytes=limit_bytes, may_repeat=may_repeat or method in IDEMPOTENT
+            )
         except StoreUnavailable:
             self._metrics.note_store(operation, StoreResult.UNAVAILABLE, seconds=monotonic() - began)
             raise
@@ -282,24 +297,25 @@ class StoreClient:
         return answer
 
     async def _ask(
-        self, method: str, url: str, answers: Collection[int], *, content: str | None, limit_bytes: int, tries: int
+        self, method: str, url: str, answers: Collection[int], *, content: str | None, limit_bytes: int, may_repeat: bool
     ) -> _Answer:
         """Any answer; whole when it is one of `answers`. Raises StoreUnavailable for none."""
         headers = trace_headers()
         if content is not None:
             headers["Content-Type"] = "application/json"
-        for remaining in reversed(range(tries)):
+        ends_at, tries = monotonic() + self._retry_seconds, 0
+        while True:
+            tries += 1
             try:
                 async with self._session.request(method, url, headers=headers, data=content, allow_redirects=False) as response:
                     is_read = response.status in answers
                     body = await _read_whole(response, limit_bytes=limit_bytes) if is_read else b""
                     return _Answer(response.status, response.headers, body)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
-                if not remaining:
-                    raise StoreUnavailable(type(error).__name__) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise StoreUnavailable(type(error).__name__) from error
-        raise AssertionError("unreachable: the last try returns or raises")
+                if not may_repeat or not isinstance(error, GONE) or (monotonic() >= ends_at and tries > 1):
+                    raise StoreUnavailable(type(error).__name__) from error
+            if tries > 1:
+                await asyncio.sleep(RETRY_REST_SECONDS)
 
 
 class _Redrive(BaseModel):

@@ -1,5 +1,6 @@
 """Calls to the store: what may be done twice is tried twice, and whatever goes wrong has one name."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -93,6 +94,31 @@ async def test_a_cancellation_that_contradicts_itself_is_none(
     gateway.store.cancels_with = answered
     with pytest.raises(StoreUnavailable, match=status):
         await store.cancel_fetch(ID, tenant="default")
+
+
+async def test_a_read_finds_another_store_behind_the_same_name(gateway: Any, unused_tcp_port: int) -> None:
+    patient, hasty = (
+        StoreClient(base_url=f"http://127.0.0.1:{unused_tcp_port}", token=TOKEN, timeout_seconds=20, retry_seconds=seconds)
+        for seconds in (20, 0)
+    )
+    connections = 0
+
+    async def answer_the_third(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 3:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    reading = asyncio.create_task(patient.read_fetch(ID, tenant="default"))
+    with pytest.raises(StoreUnavailable, match="ClientConnectorError"):
+        await hasty.read_fetch(ID, tenant="default")
+    assert not reading.done()
+    async with await asyncio.start_server(answer_the_third, "127.0.0.1", unused_tcp_port):
+        assert await reading is None and connections == 3
+    await patient.close()
+    await hasty.close()
 
 
 async def test_a_message_is_put_back_once(gateway: Any, store: StoreClient) -> None:

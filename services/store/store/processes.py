@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 import uvicorn
-from common.chassis.health import Check
 from common.chassis.lifecycle import Loop, run_loop
 from common.chassis.operations_port import serve_operations
+from common.chassis.phase import CloseWhileDraining, Phase
 from common.chassis.watcher import Watcher
 from common.clock import utc_now
 from common.streams.connection import BLOCK_MILLISECONDS, connect_redis
@@ -19,9 +19,10 @@ from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEU
 from redis.asyncio import Redis
 
 from store.api.access import Access
+from store.api.server import Server
 from store.app import create_app
 from store.consumer import Ingest
-from store.database import Pool, fetch_rows, open_pool
+from store.database import Pool, open_pool
 from store.dispatch.claim import Lease
 from store.dispatch.commands import CommandSender, create_celery_app
 from store.dispatch.dispatcher import Dispatcher, DispatchLimits
@@ -43,9 +44,10 @@ from store.maintenance.robots_pruner import RobotsPruner
 from store.maintenance.size_census import SizeCensus
 from store.maintenance.stream_trimmer import StreamTrimmer
 from store.maintenance.traffic_sampler import TrafficSampler
-from store.metrics import StoreMetrics
+from store.metrics import DEPENDENCIES, StoreMetrics
 from store.migrate import migrate
 from store.outbox.relay import Relay
+from store.readiness import store_checks
 from store.settings import StoreSettings
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
@@ -85,7 +87,7 @@ class Parts:
 
 
 async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
-    """Serve, ingest and dispatch until `stopping` is set; then finish the passes under way and close everything."""
+    """Serve, ingest and dispatch until `stopping` is set, serve for `drain_seconds` more, finish what is under way, and close."""
     if settings.migrate_on_start:
         for migration in await migrate(settings.database_url.get_secret_value()):
             log.info("migration applied", migration=migration.version, name=migration.name)
@@ -93,26 +95,35 @@ async def run_store(settings: StoreSettings, stopping: asyncio.Event) -> None:
         dispatcher = _dispatcher(parts, sender)
         relay = Relay(pool=parts.pool, redis=parts.events, metrics=parts.metrics)
         ingests, members = _ingests(parts, dispatcher=dispatcher, relay=relay)
-        server = _api_server(parts, dispatcher=dispatcher, relay=relay)
-        checks = _checks(parts)
+        phase = Phase(draining=stopping)
+        server = _api_server(parts, dispatcher=dispatcher, relay=relay, phase=phase)
+        checks = store_checks(
+            pool=parts.pool, events=parts.events, broker=parts.broker, has_fetcher=lambda: dispatcher.has_fetcher
+        )
+        watched = {name: checks[name] for name in DEPENDENCIES}
+        parts.metrics.chassis.draining.set_function(stopping.is_set)
         async with serve_operations(
             bind=settings.metrics_bind,
             port=settings.metrics_port,
             registry=parts.metrics.registry,
             checks=checks,
-            watcher=Watcher(checks, metrics=parts.metrics.chassis),
+            phase=phase,
+            watcher=Watcher(watched, metrics=parts.metrics.chassis),
         ):
             loops: list[Loop] = [dispatcher, relay, *ingests, *_maintenance(parts, members)]
-            await _run(loops, server, stopping, metrics=parts.metrics)
+            await _run(loops, server, stopping, metrics=parts.metrics, drain_seconds=settings.drain_seconds)
 
 
-async def _run(loops: list[Loop], server: uvicorn.Server, stopping: asyncio.Event, *, metrics: StoreMetrics) -> None:
+async def _run(
+    loops: list[Loop], server: Server, stopping: asyncio.Event, *, metrics: StoreMetrics, drain_seconds: float
+) -> None:
     metrics.loops.expect(*(loop.name for loop in loops))
     tasks = [asyncio.create_task(run_loop(loop, stopping, on_pass=metrics.loops.note), name=loop.name) for loop in loops]
     serving = asyncio.create_task(server.serve(), name="api")
     log.info("store started", loops=[loop.name for loop in loops])
     await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
     stopping.set()
+    await asyncio.wait([serving], timeout=drain_seconds)  # the loops end meanwhile
     server.should_exit = True
     _, unfinished = await asyncio.wait([*tasks, serving], timeout=LOOPS_STOP_SECONDS)
     for task in unfinished:  # a pass that hangs; what it had not committed is delivered again
@@ -146,19 +157,6 @@ async def _sender(parts: Parts) -> AsyncIterator[CommandSender]:
         yield sender
     finally:
         sender.close()
-
-
-def _checks(parts: Parts) -> dict[str, Check]:
-    async def postgres() -> None:
-        await fetch_rows(parts.pool, "SELECT 1")
-
-    async def events() -> None:
-        await parts.events.ping()
-
-    async def broker() -> None:
-        await parts.broker.ping()
-
-    return {"postgres": postgres, "events": events, "broker": broker}
 
 
 def _dispatcher(parts: Parts, sender: CommandSender) -> Dispatcher:
@@ -283,7 +281,7 @@ def _censuses(parts: Parts) -> list[Loop]:
     ]
 
 
-def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicorn.Server:
+def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay, phase: Phase) -> Server:
     settings = parts.settings
     access = Access(
         pool=parts.pool,
@@ -298,8 +296,10 @@ def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicor
         wake_dispatcher=dispatcher.wake.set,
         wake_relay=relay.wake.set,
     )
+    app = create_app(access)
+    app.add_middleware(CloseWhileDraining, phase=phase)
     config = uvicorn.Config(
-        create_app(access),
+        app,
         host=settings.store_bind,
         port=settings.store_port,
         log_config=None,
@@ -309,4 +309,4 @@ def _api_server(parts: Parts, *, dispatcher: Dispatcher, relay: Relay) -> uvicor
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
         limit_concurrency=1000,
     )
-    return uvicorn.Server(config)
+    return Server(config, at_start=phase.begin_serving)

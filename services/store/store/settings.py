@@ -25,6 +25,12 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     broker_url: SecretStr = Field(description="URL of the broker Redis.")
     store_bind: str = Field(default="127.0.0.1", description="Address of the internal API.")
     store_port: int = Field(ge=0, le=65535, description="Port of the internal API.")
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="How long a stopping store goes on answering, not ready, until callers have moved to another.",
+    )
     migrate_on_start: bool = Field(default=True, description="Bring the schema up to date before serving.")
     database_pool_size: int = Field(default=12, ge=4, le=100, description="Connections to Postgres at most.")
     ingest_batch_entries: int = Field(default=200, ge=1, le=2000, description="Accepted entries in one transaction at most.")

@@ -1,4 +1,4 @@
-"""The port for operators: /metrics, /livez and /readyz, in a thread of its own, apart from any public port."""
+"""The port for operators: /metrics, /livez, /readyz and /startupz, in a thread of its own, apart from any public port."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from common.chassis.health import CHECK_TIMEOUT_SECONDS, Check, HealthReport, run_checks
+from common.chassis.phase import Phase, readiness
 from common.chassis.watcher import Watcher
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -20,13 +21,28 @@ TICK_TIMEOUT_SECONDS = 5.0
 
 
 class OperationsPort:
-    """Serves metrics and health of a process whose work runs on `loop`. Binds at construction; `port` is the real one."""
+    """Serves metrics and health of a process whose work runs on `loop`. Binds at construction; `port` is the real one.
+
+    `checks` say whether the process can serve, `liveness` whether only a restart helps it.
+    """
 
     def __init__(
-        self, *, bind: str, port: int, registry: CollectorRegistry, checks: Mapping[str, Check], loop: asyncio.AbstractEventLoop
+        self,
+        *,
+        bind: str,
+        port: int,
+        registry: CollectorRegistry,
+        checks: Mapping[str, Check],
+        phase: Phase,
+        loop: asyncio.AbstractEventLoop,
+        liveness: Mapping[str, Check] | None = None,
     ) -> None:
         self._metrics = make_wsgi_app(registry)
-        self._checks = checks
+        self._reports: dict[str, Mapping[str, Check]] = {
+            "/livez": liveness or {},
+            "/readyz": readiness(checks, phase),
+            "/startupz": {"startup": phase.check_started},
+        }
         self._loop = loop
         self._server = make_server(bind, port, self._answer, server_class=_ThreadingServer, handler_class=_SilentHandler)
         self._thread = Thread(target=self._server.serve_forever, name="operations-port", daemon=True)
@@ -47,12 +63,10 @@ class OperationsPort:
         if path == "/metrics":
             metrics: Iterable[bytes] = self._metrics(environ, start_response)
             return metrics
-        if path == "/livez":
-            return _report(environ, start_response, self._on_loop({}))
-        if path == "/readyz":
-            return _report(environ, start_response, self._on_loop(self._checks))
+        if path in self._reports:
+            return _report(environ, start_response, self._on_loop(self._reports[path]))
         start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"Here are /metrics, /livez and /readyz.\n"]
+        return [b"Here are /metrics, /livez, /readyz and /startupz.\n"]
 
     def _on_loop(self, checks: Mapping[str, Check]) -> HealthReport:
         future = asyncio.run_coroutine_threadsafe(run_checks(checks), self._loop)
@@ -64,10 +78,12 @@ class OperationsPort:
 
 @asynccontextmanager
 async def serve_operations(
-    *, bind: str, port: int, registry: CollectorRegistry, checks: Mapping[str, Check], watcher: Watcher
+    *, bind: str, port: int, registry: CollectorRegistry, checks: Mapping[str, Check], phase: Phase, watcher: Watcher
 ) -> AsyncIterator[OperationsPort]:
     """An open operations port for work that runs on the current loop, with its watcher; closed at the end."""
-    operations = OperationsPort(bind=bind, port=port, registry=registry, checks=checks, loop=asyncio.get_running_loop())
+    operations = OperationsPort(
+        bind=bind, port=port, registry=registry, checks=checks, phase=phase, loop=asyncio.get_running_loop()
+    )
     operations.start()
     watching = asyncio.create_task(watcher.run(), name="watcher")
     try:

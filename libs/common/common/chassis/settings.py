@@ -39,7 +39,7 @@ class ServiceSettings(ProcessSettings):
     """Settings that every service has."""
 
     metrics_bind: str = Field(default="127.0.0.1", description="Address of the metrics and health port.")
-    metrics_port: int = Field(ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks a free one.")
+    metrics_port: int = Field(ge=0, le=65535, description="Port of /metrics, /livez, /readyz and /startupz; 0 picks a free one.")
     events_url: SecretStr = Field(description="URL of the events Redis.")
     store_url: str = Field(default="", description="Base URL of the store's internal API.")
     store_token: SecretStr = Field(min_length=16, description="Shared secret between services and the store's internal API.")
