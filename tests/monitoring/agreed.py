@@ -22,6 +22,7 @@ AGREED: dict[str, set[str]] = {
     "target_responses_total": {"status_class"},
     "fetched_bytes_total": {"kind"},
     "worker_progress_timestamp_seconds": set(),
+    "worker_stuck_total": set(),
     "fetches_failed_total": {"error_type", "fault"},
     "dispatch_lateness_seconds": set(),
     "stream_pending_entries": {"stream", "group"},

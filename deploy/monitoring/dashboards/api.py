@@ -223,5 +223,5 @@ PAGE = Page(
     title="API",
     answers="What do callers meet? Rate, errors and duration of each route, how promises are kept, who is refused and why.",
     services=("gateway",),
-    rows=(ROUTES, PROMISES, REFUSALS, FEED, BEHIND, process_row("gateway")),
+    rows=(ROUTES, PROMISES, REFUSALS, FEED, BEHIND, process_row("gateway", has_loops=True)),
 )

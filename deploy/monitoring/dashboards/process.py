@@ -7,10 +7,10 @@ from dashboards.promql import age, fraction, highest, quantile, rate, select, to
 LAG_SECONDS = 0.1
 
 
-def process_row(service: str) -> Row:
-    """Resources, dependencies and loops of one service's processes."""
+def process_row(service: str, *, has_loops: bool) -> Row:
+    """Resources, dependencies and background loops of one service's processes."""
     ours = f'job="{service}"'
-    return Row("Processes", [*_resources(ours), *_connections(ours), *_loops(ours)])
+    return Row("Processes", [*_resources(ours), *_connections(ours), *(_loops(ours) if has_loops else ())])
 
 
 def _resources(ours: str) -> list[object]:

@@ -196,5 +196,5 @@ PAGE = Page(
     title="store",
     answers="Does the ledger keep up, and is there room? Postgres, contents, both Redis, the store's loops.",
     services=("store",),
-    rows=(SPACE, DATABASE, CONTENT, REDIS, process_row("store")),
+    rows=(SPACE, DATABASE, CONTENT, REDIS, process_row("store", has_loops=True)),
 )

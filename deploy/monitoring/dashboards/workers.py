@@ -77,10 +77,11 @@ SLOTS_OVER_TIME = Row(
         ),
         graph(
             "Without an outcome",
-            "Dropped, rejected, unpublished; leases recover them.",
+            "Dropped, rejected, unpublished, or held by a worker that hung; leases recover them.",
             (rate("fetchwork_commands_dropped_total", "reason"), "dropped: {{reason}}"),
             (rate("fetchwork_commands_rejected_total", "reason"), "rejected: {{reason}}"),
             (rate("fetchwork_outcomes_unpublished_total"), "unpublished"),
+            (rate("fetchwork_worker_stuck_total"), "workers that ended themselves as stuck"),
             unit="ops",
         ),
     ],
@@ -104,5 +105,5 @@ PAGE = Page(
     title="workers",
     answers="Are there enough fetchers, does each progress, and what do attempts spend their time on?",
     services=("fetcher",),
-    rows=(ENOUGH, SLOTS_OVER_TIME, TIME, process_row("fetcher")),
+    rows=(ENOUGH, SLOTS_OVER_TIME, TIME, process_row("fetcher", has_loops=False)),
 )
