@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 
+from common.clock import utc_now
 from fetcher.metrics import FetcherMetrics
 from fetcher.politeness.robots_metrics import RobotsMetrics
+from fetcher.progress import Progress
 from fetcher.slots import Slots
 from gateway.metrics import GatewayMetrics
 from prometheus_client import CollectorRegistry
@@ -49,8 +52,10 @@ class Family:
 
 def registries() -> dict[str, CollectorRegistry]:
     """What each service exports, made without any server."""
-    fetcher = FetcherMetrics(Slots(1))
+    slots = Slots(1)
+    fetcher = FetcherMetrics(slots)
     RobotsMetrics(fetcher.registry).watch_kept(lambda: 0)
+    Progress(slots, stuck_seconds=1, clock=utc_now, now=monotonic, registry=fetcher.registry)
     return {"gateway": GatewayMetrics().registry, "fetcher": fetcher.registry, "store": StoreMetrics().registry}
 
 

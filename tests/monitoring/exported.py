@@ -3,12 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fetcher.metrics import FetcherMetrics
-from fetcher.politeness.robots_metrics import RobotsMetrics
-from fetcher.slots import Slots
-from gateway.metrics import GatewayMetrics
+from metrics_page import registries
 from prometheus_client import CollectorRegistry, Metric
-from store.metrics import StoreMetrics
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
 
@@ -27,7 +23,7 @@ class Family:
 def families() -> dict[str, Family]:
     """Every family by its name, as the registries have it before anything happens."""
     found: dict[str, Family] = {}
-    for service, registry in _registries():
+    for service, registry in registries().items():
         for labels, metric in _metrics(registry):
             series = frozenset(f"{metric.name}{suffix}" for suffix in SUFFIXES.get(metric.type, ("",)))
             family = found.setdefault(metric.name, Family(metric.name, series))
@@ -39,14 +35,6 @@ def families() -> dict[str, Family]:
                     for label, value in sample.labels.items():
                         family.values.setdefault(label, set()).add(value)
     return found
-
-
-def _registries() -> Iterator[tuple[str, CollectorRegistry]]:
-    yield "gateway", GatewayMetrics().registry
-    fetcher = FetcherMetrics(Slots(1)).registry
-    RobotsMetrics(fetcher).watch_kept(lambda: 0)
-    yield "fetcher", fetcher
-    yield "store", StoreMetrics().registry
 
 
 def _metrics(registry: CollectorRegistry) -> Iterator[tuple[set[str], Metric]]:

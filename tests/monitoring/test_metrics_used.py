@@ -5,12 +5,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from agreed import AGREED
 from exported import Family, families
 from expressions import Asked, grouped, labels_of_result, of_dashboards, of_rules, recorded, selectors
 
 FROM_SCRAPES = {"job", "instance", "namespace", "pod", "container"}
-FROM_PROMETHEUS = re.compile(r"\A(up|ALERTS|ALERTS_FOR_STATE|scrape_\w+|prometheus_\w+|alertmanager_\w+)\Z")
+FROM_PROMETHEUS = re.compile(
+    r"\A(up|ALERTS|ALERTS_FOR_STATE|scrape_\w+|prometheus_\w+|alertmanager_\w+|kubelet_volume_stats_\w+|node_filesystem_\w+)\Z"
+)
 # Their values come with the settings and with what is started, not with the registry.
 OPEN_LABELS = {"link", "loop", "pool"}
 
@@ -18,15 +19,7 @@ OPEN_LABELS = {"link", "loop", "pool"}
 @pytest.fixture(scope="module")
 def exported() -> dict[str, Family]:
     """Every family by its name."""
-    found = families()
-    for name, labels in AGREED.items():
-        base = f"fetchwork_{name}".removesuffix("_total")
-        series = {f"fetchwork_{name}"} | {f"{base}{suffix}" for suffix in ("_bucket", "_sum", "_count") if "_seconds" in name}
-        found.setdefault(base, Family(base, frozenset(series), labels | {"le"}, {}, {"gateway", "fetcher", "store"}))
-    for family in found.values():
-        if family.name.startswith("process_") or family.name == "fetchwork_limit":
-            family.services.add("fetcher")  # with AGREED it goes, too
-    return found
+    return families()
 
 
 @pytest.fixture(scope="module")
