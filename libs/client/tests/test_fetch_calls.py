@@ -48,7 +48,7 @@ async def test_gateway_can_be_asked_to_wait(gateway: PlayedGateway, api_key: str
     async with Client(gateway.url, api_key) as client:
         fetch = await client.submit(URL, wait_seconds=1.5)
     assert fetch.is_succeeded
-    assert gateway.http.preferences == ["wait=2"]
+    assert gateway.preferences == ["wait=2"]
 
 
 async def test_gateway_waits_for_us_instead_of_being_asked_again_and_again(gateway: PlayedGateway, api_key: str) -> None:
@@ -57,7 +57,7 @@ async def test_gateway_waits_for_us_instead_of_being_asked_again_and_again(gatew
         await client.wait(identifier, wait_seconds=10)
         await client.wait(identifier, wait_seconds=1000)
         await client.wait(identifier, wait_seconds=0.5)
-    assert gateway.http.preferences == ["wait=9", "wait=9", "wait=20", None]
+    assert gateway.preferences == ["wait=9", "wait=9", "wait=20", None]
 
 
 async def test_waiting_gateway_has_its_time_besides_the_usual(gateway: PlayedGateway, api_key: str) -> None:
