@@ -61,7 +61,7 @@ class Objective:
         return f"slo:{self.name}_events:rate{window}"
 
 
-API = 'route=~"/v[12]/.*"'
+API = 'route!~"/livez|/readyz|/startupz"'
 OBJECTIVES = (
     Objective(
         name="availability",
@@ -91,8 +91,8 @@ OBJECTIVES = (
         promise="99 % of turns of hosts are dispatched within 1 s, and their commands picked up within another",
         errors='1 - (sum(rate(fetchwork_dispatch_lateness_seconds_bucket{le="1.0"}[$window]))'
         "\n/ sum(rate(fetchwork_dispatch_lateness_seconds_count[$window])))"
-        '\n* (sum(rate(fetchwork_command_wait_seconds_bucket{le="1.0"}[$window]))'
-        "\n/ sum(rate(fetchwork_command_wait_seconds_count[$window])))",
+        '\n* ((sum(rate(fetchwork_command_wait_seconds_bucket{le="1.0"}[$window]))'
+        "\n/ sum(rate(fetchwork_command_wait_seconds_count[$window]))) >= 0 or vector(1))",
         events="sum(rate(fetchwork_dispatch_lateness_seconds_count[$window]))",
     ),
 )

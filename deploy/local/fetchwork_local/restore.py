@@ -47,9 +47,12 @@ def restore_backup(home: Home, folder: Path, *, replace_data: bool = False, prog
         built.mkdir(mode=0o700)
         _build(built, folder, state, progress)
         os.sync()
-        shutil.rmtree(home.data)
+        replaced = home.folder / "replaced"  # kept until the other is in its place: a crash between the two loses neither
+        shutil.rmtree(replaced, ignore_errors=True)
+        home.data.rename(replaced)
         built.rename(home.data)
         os.sync()
+        shutil.rmtree(replaced)
     except OSError as error:
         raise StackError(f"The backup cannot be brought into {home.folder}: {error}.") from error
     finally:

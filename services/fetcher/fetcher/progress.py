@@ -19,6 +19,8 @@ from redis.exceptions import RedisError
 from fetcher.slots import Slots
 
 LOOK_SECONDS = 1.0
+SLEPT_SECONDS = 5.0
+"""From one look to the next: longer, and the whole process was frozen, its Celery consumer too."""
 
 log = structlog.get_logger()
 
@@ -44,7 +46,7 @@ class Progress:
         self._clock = clock
         self._now = now
         self._taken = self._taken_at_last_look = 0
-        self._at = now()
+        self._at = self._looked_at = now()
         self.is_stuck = False
         self._timestamp = Gauge(
             "fetchwork_worker_progress_timestamp_seconds",
@@ -61,10 +63,12 @@ class Progress:
     def look(self, waiting: int | None) -> None:
         """Judge what there is now: how many commands wait in the queue, None when the broker cannot say."""
         took, self._taken_at_last_look = self._taken != self._taken_at_last_look, self._taken
-        if took or not waiting or self._slots.free == 0:
-            self._at = self._now()
+        now, slept = self._now(), self._now() - self._looked_at > SLEPT_SECONDS
+        self._looked_at = now
+        if took or not waiting or self._slots.free == 0 or slept:  # who was frozen gets the time anew
+            self._at = now
             self._timestamp.set(self._clock().timestamp())
-        elif self._now() - self._at >= self._stuck_seconds:
+        elif now - self._at >= self._stuck_seconds:
             self.is_stuck = True
 
     async def check(self) -> None:

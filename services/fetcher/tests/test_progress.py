@@ -90,3 +90,13 @@ def test_time_counts_from_the_last_progress() -> None:
         rig.look_for(9, waiting=3)
         rig.look_for(1, waiting=0)
     assert not rig.progress.is_stuck
+
+
+def test_a_worker_that_was_frozen_gets_its_time_anew() -> None:
+    rig = Rig()
+    rig.look_for(1, waiting=3)
+    rig.time.seconds += 60
+    rig.look_for(9, waiting=3)
+    assert not rig.progress.is_stuck
+    rig.look_for(2, waiting=3)
+    assert rig.progress.is_stuck

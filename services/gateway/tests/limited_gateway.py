@@ -55,9 +55,11 @@ async def main() -> None:
             port=settings.metrics_port,
             registry=means.metrics.registry,
             checks=means.checks,
+            phase=means.phase,
             watcher=Watcher(means.dependencies, metrics=means.metrics.chassis),
         ),
     ):
+        means.phase.begin_serving()
         app = create_app(means, settings)
         trusting = Middleware(TrustingAuthentication)
         app.user_middleware = [trusting if entry.cls is Authentication else entry for entry in app.user_middleware]

@@ -98,7 +98,13 @@ async def test_a_cancellation_that_contradicts_itself_is_none(
 
 async def test_a_read_finds_another_store_behind_the_same_name(gateway: Any, unused_tcp_port: int) -> None:
     patient, hasty = (
-        StoreClient(base_url=f"http://127.0.0.1:{unused_tcp_port}", token=TOKEN, timeout_seconds=20, retry_seconds=seconds)
+        StoreClient(
+            base_url=f"http://127.0.0.1:{unused_tcp_port}",
+            token=TOKEN,
+            timeout_seconds=20,
+            retry_seconds=seconds,
+            metrics=GatewayMetrics(),
+        )
         for seconds in (20, 0)
     )
     connections = 0

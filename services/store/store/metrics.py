@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from common.chassis.metrics import ChassisMetrics, LoopMetrics
 from common.contracts.fetches import ErrorType, FetchStatus, OutcomeKind
 from common.contracts.views import ServedByKind
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from store.server_metrics import ServerMetrics
@@ -207,6 +208,9 @@ class StoreMetrics:
         for result in CONTENT_RESULTS:
             self.contents.labels(result=result)
             self.content_bytes.labels(result=result)
+        for stream in (ACCEPTED_STREAM, ATTEMPTED_STREAM):
+            self.dead_letters.labels(stream=stream)
+            self.lost_entries.labels(stream=stream)
         for what in PRUNED:
             self.pruned.labels(what=what)
         for kind in OutcomeKind:

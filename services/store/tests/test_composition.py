@@ -79,6 +79,8 @@ async def test_the_limits_of_every_link_are_on_metrics(settings: StoreSettings) 
         "database_bytes": settings.database_limit_bytes,
         "ingest_batch_entries": settings.ingest_batch_entries,
         "record_batch_entries": settings.record_batch_entries,
+        "redis_connections_events": 64,
+        "redis_connections_broker": 64,
     }
 
 

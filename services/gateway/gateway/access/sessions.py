@@ -3,7 +3,6 @@
 A session is a random number in a cookie that stands for the key it was opened with. Redis knows only its digest.
 """
 
-from http.cookies import CookieError, SimpleCookie
 
 from common.contracts.keys import Scope
 from common.streams.names import SESSION_KEY_PREFIX
@@ -23,11 +22,9 @@ class Sessions(StandIns):
 
 def session_of(cookies: str | None) -> str | None:
     """The session in a `Cookie` header (RFC 6265, section 4.2); None where there is none that could be ours."""
-    try:
-        found = SimpleCookie(cookies or "").get(COOKIE)
-    except CookieError:
-        return None
-    return found.value if found and 0 < len(found.value) <= SECRET_LIMIT_CHARACTERS else None
+    pairs = (pair.strip().partition("=") for pair in (cookies or "").split(";"))  # one that is malformed spoils no other
+    found = next((value for name, _, value in pairs if name == COOKIE), "")
+    return found if 0 < len(found) <= SECRET_LIMIT_CHARACTERS else None
 
 
 def session_cookie(secret: str, *, seconds: int, is_secure: bool) -> str:

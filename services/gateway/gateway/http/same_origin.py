@@ -14,4 +14,11 @@ def is_cross_origin(headers: Mapping[str, str]) -> bool:
     if site is not None:
         return site != "same-origin"
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    return origin is not None and _authority(origin) != headers.get("host", "")
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # an address in brackets that is none
+        return None

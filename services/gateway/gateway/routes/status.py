@@ -90,7 +90,10 @@ async def _operator(request: Request, means: Means) -> Principal | None:
 
 async def _given_key(request: Request) -> bytes | None:
     """The key of a form as browsers send it (`application/x-www-form-urlencoded`); its size is bounded like every body's."""
-    given = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10).get(KEY_FIELD, [])
+    try:
+        given = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10).get(KEY_FIELD, [])
+    except ValueError:  # more fields than our form has
+        return None
     return given[0].strip().encode() if len(given) == 1 and given[0].strip() else None
 
 

@@ -71,7 +71,7 @@ def _state(facts: Facts) -> tuple[str, list[str]]:
     elif not facts.overview.worker_slots:
         reasons.append("No worker announces slots: fetches are accepted and wait.")
     reasons += [f"This gateway refuses {GATES[gate]}." for gate in facts.closed_gates]
-    return ("bad" if failed else "warn" if reasons else "ok"), reasons
+    return ("bad" if not facts.report.is_healthy else "warn" if reasons else "ok"), reasons
 
 
 def _traffic(overview: Overview | None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ TABLES = (
     "outbox",
     "queue_counts",
     "robots_files",
+    "traffic_samples",
 )
 
 
