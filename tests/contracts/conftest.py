@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from store.api.access import Access
 from store.app import create_app as create_store
 from store.database import Connection, Pool, in_transaction, open_pool
+from store.dispatch.broker import BrokerState
 from store.dispatch.claim import Claimed, ClaimLimits, Lease, claim
 from store.fetches.accept import accept
 from store.fetches.record import Attempt, record
@@ -76,6 +77,7 @@ async def store(ledger: Pool, dispatched: list[Claimed], events_url: str) -> Asy
         token=TOKEN,
         upload_limit_bytes=100_000,
         has_fetcher=lambda: True,
+        fleet=lambda: BrokerState(slots=32, workers=2, has_marker=True),
         pace=PACE,
         metrics=StoreMetrics(),
         wake_dispatcher=lambda: None,

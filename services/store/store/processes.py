@@ -256,7 +256,7 @@ def _maintenance(parts: Parts, members: list[StreamMember]) -> list[Loop]:
             limit=settings.prune_limit_rows,
             metrics=parts.metrics,
         ),
-        ContentPruner(pool=parts.pool, limit=settings.prune_limit_rows, metrics=parts.metrics),
+        ContentPruner(pool=parts.pool, redis=parts.events, limit=settings.prune_limit_rows, metrics=parts.metrics),
         StreamTrimmer(
             redis=parts.events,
             clock=utc_now,

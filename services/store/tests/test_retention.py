@@ -11,7 +11,9 @@ import zstandard
 from common.contracts.batches import AcceptedBatch
 from common.contracts.fetches import AcceptedFetch, BodyReference, FetchRequest
 from common.ids import new_fetch_id
+from common.streams.names import ATTEMPTED_STREAM, STORE_GROUP
 from ledger_words import NOW, PACE, accept_events, accepted, at, attempted, claim_each, fetched, wrap_accepted
+from redis.asyncio import Redis
 from store.batches.keep import keep_batches
 from store.batches.read import read_batch
 from store.contents.keep import CONTENT_GRACE_SECONDS, Content, hold_contents, keep_contents
@@ -159,10 +161,10 @@ async def test_dead_letters_have_a_retention_of_their_own(pool: Pool) -> None:
     assert await _count(pool, "dead_letters") == 0
 
 
-async def test_a_content_goes_when_no_fetch_refers_to_it_and_not_before(pool: Pool) -> None:
+async def test_a_content_goes_when_no_fetch_refers_to_it_and_not_before(pool: Pool, events: Redis) -> None:
     first, _second = await _finished(pool, 2)
     metrics = StoreMetrics()
-    contents = ContentPruner(pool=pool, limit=10, metrics=metrics)
+    contents = ContentPruner(pool=pool, redis=events, limit=10, metrics=metrics)
     await contents.run_once(_later(2))  # its first round begins an hour after
     await _delete(pool, first)
     await contents.run_once(_later(3))
@@ -173,12 +175,28 @@ async def test_a_content_goes_when_no_fetch_refers_to_it_and_not_before(pool: Po
     assert metrics.registry.get_sample_value("fetchwork_pruned_total", {"what": "contents"}) == 1
 
 
-async def test_an_upload_waits_an_hour_for_its_outcome_and_an_hour_again_when_it_is_repeated(pool: Pool) -> None:
+async def test_an_upload_waits_as_long_as_outcomes_wait_in_the_stream(pool: Pool, events: Redis) -> None:
+    await upload_content(pool, f"sha256:{DIGEST.hex()}", zstandard.compress(BODY), size_bytes=len(BODY))
+    entry = await events.xadd(ATTEMPTED_STREAM, {"event": b"an outcome that no store has taken yet"})
+    await events.xgroup_create(ATTEMPTED_STREAM, STORE_GROUP, id="0")
+    contents = ContentPruner(pool=pool, redis=events, limit=10, metrics=StoreMetrics())
+    for days in (2, 3):
+        await contents.run_once(_later(days))
+    assert await _count(pool, "contents") == 1
+    await events.xreadgroup(STORE_GROUP, "store", {ATTEMPTED_STREAM: ">"})
+    await contents.run_once(_later(4))
+    assert await _count(pool, "contents") == 1, "taken, and not recorded"
+    await events.xack(ATTEMPTED_STREAM, STORE_GROUP, entry)
+    await contents.run_once(_later(5))
+    assert await _count(pool, "contents") == 0
+
+
+async def test_an_upload_waits_an_hour_for_its_outcome_and_an_hour_again_when_it_is_repeated(pool: Pool, events: Redis) -> None:
     await upload_content(pool, f"sha256:{DIGEST.hex()}", zstandard.compress(BODY), size_bytes=len(BODY))
     hour = CONTENT_GRACE_SECONDS / DAY
 
     async def prune(days: float) -> int:
-        contents = ContentPruner(pool=pool, limit=10, metrics=StoreMetrics())
+        contents = ContentPruner(pool=pool, redis=events, limit=10, metrics=StoreMetrics())
         await contents.run_once(_later(days - 1))
         await contents.run_once(_later(days))
         return await _count(pool, "contents")

@@ -5,7 +5,11 @@ Such rows are left alone; and while one is locked here, nobody can begin to refe
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+from common.streams.names import ATTEMPTED_STREAM
+from common.streams.trim import outstanding_since_ms
+from redis.asyncio import Redis
 
 from store.contents.keep import CONTENT_GRACE_SECONDS
 from store.database import Connection, Pool, fetch_rows, in_transaction
@@ -24,14 +28,16 @@ ROUND_SECONDS = 3600.0
 class ContentPruner:
     """The loop that goes round all contents, a bounded set a pass, and begins a round once an hour.
 
-    The first begins an hour after the start: uploads that are older than that may be waited for by outcomes that are still in the
-    stream, when the store was away or has been restored from a backup.
+    Bodies are uploaded before their outcomes are in the stream, so none goes that is younger than an hour, or than the oldest outcome
+    that waits there and an hour. The first round begins an hour after the start: a store that was away, or restored from a backup,
+    may not know yet what waits.
     """
 
     name = "content pruner"
 
-    def __init__(self, *, pool: Pool, limit: int, metrics: StoreMetrics) -> None:
+    def __init__(self, *, pool: Pool, redis: Redis, limit: int, metrics: StoreMetrics) -> None:
         self._pool = pool
+        self._redis = redis
         self._limit = limit
         self._metrics = metrics
         self._after = b""
@@ -44,7 +50,9 @@ class ContentPruner:
             self._next_round_at = told_at + timedelta(seconds=CONTENT_GRACE_SECONDS)
         if told_at < self._next_round_at:
             return REST_SECONDS
-        horizon = told_at - timedelta(seconds=CONTENT_GRACE_SECONDS)
+        waiting_ms = await outstanding_since_ms(self._redis, ATTEMPTED_STREAM)
+        waiting_since = told_at if waiting_ms is None else datetime.fromtimestamp(waiting_ms / 1000, UTC)
+        horizon = min(told_at, waiting_since) - timedelta(seconds=CONTENT_GRACE_SECONDS)
         rows = await fetch_rows(self._pool, UNUSED, self._after, self._limit, horizon)
         unused = [row["digest"] for row in rows if row["is_unused"]]
         if unused:
