@@ -28,9 +28,9 @@ ROUND_SECONDS = 3600.0
 class ContentPruner:
     """The loop that goes round all contents, a bounded set a pass, and begins a round once an hour.
 
-    Bodies are uploaded before their outcomes are in the stream, so none goes that is younger than an hour, or than the oldest outcome
-    that waits there and an hour. The first round begins an hour after the start: a store that was away, or restored from a backup,
-    may not know yet what waits.
+    Bodies are uploaded before their outcomes are in the stream, so none goes that is younger than an hour, or than the oldest
+    outcome that waits there and an hour. The first round begins an hour after the start: a store that was away, or restored from
+    a backup, may not know yet what waits.
     """
 
     name = "content pruner"
