@@ -97,7 +97,7 @@ async def test_a_busy_worker_is_alive_whatever_waits(
 
 async def test_a_worker_without_a_broker_is_alive_and_not_ready(launch: Any, until: Any) -> None:
     worker = launch(STUCK_SECONDS=str(STUCK_SECONDS), BROKER_URL="redis://127.0.0.1:1")
-    await until(lambda: worker.lines("announcement failed"), seconds=20)
+    await until(lambda: worker.lines("announcement failed") and worker.lines("fetcher started"), seconds=20)
     await _stays_alive(worker, until)
     with pytest.raises(HTTPError) as failure:
         await worker.operations("/readyz")
