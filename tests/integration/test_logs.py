@@ -18,6 +18,7 @@ from traced_system import Traced, until
 SERVICES = ("gateway", "fetcher", "store")
 FIELDS = frozenset({"timestamp", "level", "event", "service", "version", "instance"})
 CALLER_SPAN_ID = "00f067aa0ba902b7"
+LINES_SECONDS = 10
 REQUESTS = 12
 NO_RETRY = {"max": 0}
 WRONG = {
@@ -163,6 +164,9 @@ async def test_each_request_has_one_line_with_its_trace(traced: Traced) -> None:
     for number, trace_id in enumerate(trace_ids):
         headers = {"traceparent": f"00-{trace_id}-{CALLER_SPAN_ID}-01"}
         await traced.driver.client.get("/v1/fetches" if number % 2 else "/v1/nothing", headers=headers)
+    async with asyncio.timeout(LINES_SECONDS):  # a line is written when its answer has left
+        while trace_ids[-1] not in await traced.driver.system.log("gateway"):
+            await asyncio.sleep(0.05)
     entries = _entries(await traced.driver.system.log("gateway"))
     lines = Counter(entry.get("trace_id") for entry in entries if entry["event"] == "request finished")
     assert [lines[trace_id] for trace_id in trace_ids] == [1] * REQUESTS
