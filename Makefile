@@ -10,7 +10,7 @@ MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
 SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
-.PHONY: help setup up down test lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
+.PHONY: help setup up down test faults lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
 	plan skew coverage worker-start worker-log worker-stop archive sbom release docs pictures lock \
 	bench bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
 
@@ -32,6 +32,9 @@ down: setup ## Stop what `up` left running
 
 test: setup ## Run every test, on real Postgres, Redis and Celery
 	$(BIN)/python -m pytest
+
+faults: setup ## Run every case of the fault suite, on processes of its own: make faults [SEED=1]
+	$(BIN)/python -m pytest tests/faults --faults all $(if $(SEED),--faults-seed $(SEED))
 
 lint: style types openapi workflows dockerfiles kubernetes ## Check everything below that can be read without running it
 

@@ -1,5 +1,9 @@
-"""Containers for tests: what they need on the machine, a loud skip where it is missing, and the one stack that all share."""
+"""Containers for tests: what they need on the machine, a loud skip where it is missing, and the one stack that all share.
 
+And the options of the fault suite, which pytest reads here and no deeper.
+"""
+
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +14,24 @@ from compose_project import Compose, compose_stack
 
 TIMEOUT_SECONDS = 30
 SKIPPED = "SKIPPED CONTAINER TESTS:"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--faults all` runs every case of the fault suite, `--faults-seed` repeats a run."""
+    parser.addoption("--faults", choices=("quick", "all"), default="quick", help="which cases of the fault suite to run")
+    parser.addoption("--faults-seed", type=int, default=None, help="the seed that an earlier run of the fault suite printed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of the fault suite, once a session."""
+    config.addinivalue_line("markers", "quick: a case of the fault suite that runs with every `make test`")
+    if config.option.faults_seed is None:
+        config.option.faults_seed = random.SystemRandom().randrange(2**32)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say the seed, so that a run can be repeated."""
+    return f"fault suite: {config.option.faults} cases, --faults-seed {config.option.faults_seed}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

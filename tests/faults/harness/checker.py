@@ -1,0 +1,245 @@
+"""The checker: what must hold after every fault, each breach as a sentence. It asks the servers directly, not the product.
+
+I1 every journaled 202 is terminal · I2 one result each, and its body is one that the origin served for it · I3 what is terminal
+never changes · I4 nothing is left in any queue · I5 no more requests than dispatches and what the case allows · I6 no 202 while
+the events Redis could not write · I7 what entered equals what ended · I9 limits of memory and connections kept.
+I8, the throughput afterwards, is measured by `harness.recovery` where a case asks for it.
+"""
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import asyncpg
+import psutil
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE, INGESTING_HASH, STORE_GROUP
+from redis.exceptions import RedisError
+
+from harness.cluster import Cluster
+from harness.load import Load
+
+QUIET_TIMEOUT_SECONDS = 90
+LOOK_SECONDS = 0.25
+RSS_LIMIT_BYTES = 300 * 1024 * 1024
+CONNECTIONS_OF_A_STORE = 12
+OTHER_CONNECTIONS = 6
+UNACKED = "unacked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One fetch in the ledger."""
+
+    id: str
+    token: str
+    status: str
+    error_type: str | None
+    digest: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Findings:
+    """What the checker saw: the breaches, and figures for reports."""
+
+    breaches: list[str] = field(default_factory=list)
+    accepted: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    hits: int = 0
+    redispatched: int = 0
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    """By id."""
+
+    def names(self) -> set[str]:
+        """The invariants that are broken, such as {"I1"}."""
+        return {breach.partition(":")[0] for breach in self.breaches}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What a case may do to the figures without a breach.
+
+    `extra_hits` requests of one fetch beyond its dispatches; `no_promise_windows` are stretches of time.time in which nothing may
+    have been promised; `keys_may_be_forgotten` where the records of Idempotency-Keys were wiped, so that one URL may have two
+    fetches; `dead_letters` so many parked messages.
+    """
+
+    extra_hits: int = 0
+    no_promise_windows: Sequence[tuple[float, float]] = ()
+    keys_may_be_forgotten: bool = False
+    dead_letters: int = 0
+
+
+async def check(
+    cluster: Cluster, *loads: Load, allow: Allowance | None = None, quiet_seconds: float = QUIET_TIMEOUT_SECONDS
+) -> Findings:
+    """Wait until nothing is under way, as long as `quiet_seconds` at most, and look at everything."""
+    findings, allow = Findings(), allow or Allowance()
+    left = await _wait_quiet(cluster, loads, seconds=quiet_seconds)
+    findings.breaches += [f"I4: {name} still holds {count}" for name, count in left.items() if count]
+    async with cluster.database() as connection:
+        findings.rows = await _rows(connection)
+        findings.breaches += await _once_and_for_good(connection)
+        findings.breaches += await _conservation(connection)
+        dispatches = await _dispatches(connection)
+        parked = await connection.fetchval("SELECT count(*) FROM dead_letters")
+        if parked > allow.dead_letters:
+            findings.breaches.append(f"I1: {parked} messages were parked, {allow.dead_letters} expected")
+    _promises(findings, loads, allow)
+    _results(findings, cluster, allow)
+    _over_fetching(findings, cluster, dispatches, allow)
+    findings.breaches += await _limits(cluster)
+    return findings
+
+
+async def assert_kept(cluster: Cluster, *loads: Load, allow: Allowance | None = None) -> Findings:
+    """`check`, and no breach at all."""
+    findings = await check(cluster, *loads, allow=allow)
+    assert not findings.breaches, "\n".join(findings.breaches[:20])
+    return findings
+
+
+async def _wait_quiet(cluster: Cluster, loads: Sequence[Load], *, seconds: float) -> Mapping[str, int]:
+    """What is left in each queue, once that is nothing or the time is up."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    left: Mapping[str, int] = {"everything": 1}
+    promised = {promise.id for load in loads for promise in load.journal.promises()}
+    while True:
+        try:
+            left = await _left(cluster, promised)
+        except (OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            left = {"a server that does not answer": 1}
+        if not any(left.values()) or loop.time() >= deadline:
+            return left
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _left(cluster: Cluster, promised: set[str]) -> Mapping[str, int]:
+    left: dict[str, int] = {}
+    async with cluster.redis("events") as events, cluster.redis("broker") as broker, cluster.database() as connection:
+        for stream in (ACCEPTED_STREAM, ATTEMPTED_STREAM):
+            left[stream] = 0
+            for group in await events.xinfo_groups(stream) if await events.exists(stream) else []:
+                if group["name"] in (STORE_GROUP, STORE_GROUP.encode()):
+                    left[stream] = int(group["pending"]) + int(group["lag"] or 0)
+        left[INGESTING_HASH] = int(await events.hlen(INGESTING_HASH))
+        left[COMMAND_QUEUE] = int(await broker.llen(COMMAND_QUEUE))
+        left[UNACKED] = int(await broker.hlen(UNACKED))
+        left["fetch_queue"] = await connection.fetchval("SELECT count(*) FROM fetch_queue")
+        left["outbox"] = await connection.fetchval("SELECT count(*) FROM outbox")
+        known = await connection.fetchval(
+            "SELECT count(*) FROM fetches WHERE id = ANY($1::uuid[])", list(promised)
+        )
+        left["promises not in the ledger"] = len(promised) - known
+    return left
+
+
+async def _rows(connection: asyncpg.Connection) -> Mapping[str, Row]:
+    found = await connection.fetch(
+        "SELECT id::text, request ->> 'url' AS url, status, error_type, encode(content_digest, 'hex') AS digest FROM fetches"
+    )
+    return {
+        row["id"]: Row(
+            id=row["id"],
+            token=urlsplit(row["url"]).path.rpartition("/")[2],
+            status=row["status"],
+            error_type=row["error_type"],
+            digest=row["digest"],
+        )
+        for row in found
+    }
+
+
+async def _once_and_for_good(connection: asyncpg.Connection) -> list[str]:
+    endings = await connection.fetch("SELECT id::text, count(*) AS times FROM witness.endings GROUP BY id HAVING count(*) > 1")
+    changes = await connection.fetch("SELECT id::text, what FROM witness.regressions")
+    events = [json.loads(row["event"]) for row in await connection.fetch("SELECT event FROM witness.announcements")]
+    finished = Counter(event["subject"] for event in events if event["type"].startswith("fetch.finished"))
+    return [
+        *(f"I2: {row['id']} became terminal {row['times']} times" for row in endings),
+        *(f"I2: {identifier} was announced {times} times" for identifier, times in finished.items() if times > 1),
+        *(f"I3: {row['id']} {row['what']}" for row in changes),
+    ]
+
+
+async def _conservation(connection: asyncpg.Connection) -> list[str]:
+    counted = {
+        row["name"]: int(row["fetches"])
+        for row in await connection.fetch("SELECT name, sum(fetches) AS fetches FROM fetch_counts GROUP BY name")
+    }
+    accepted, ended = counted.pop("accepted", 0), sum(counted.values())
+    rows = await connection.fetchval("SELECT count(*) FROM fetches")
+    waiting = await connection.fetchval("SELECT count(*) FROM fetch_queue")
+    breaches = []
+    if accepted != rows:
+        breaches.append(f"I7: {accepted} fetches were counted in and the ledger has {rows}")
+    if accepted != ended + waiting:
+        breaches.append(f"I7: {accepted} fetches were counted in, {ended} ended and {waiting} wait")
+    return breaches
+
+
+async def _dispatches(connection: asyncpg.Connection) -> Mapping[str, int]:
+    found = await connection.fetch("SELECT id::text, max(dispatch_seq) AS seq FROM witness.dispatches GROUP BY id")
+    return {row["id"]: row["seq"] for row in found}
+
+
+def _promises(findings: Findings, loads: Sequence[Load], allow: Allowance) -> None:
+    promises = [promise for load in loads for promise in load.journal.promises()]
+    findings.accepted = len({promise.id for promise in promises})
+    ids_of_token: dict[str, set[str]] = defaultdict(set)
+    for promise in promises:
+        row = findings.rows.get(promise.id)
+        ids_of_token[promise.token].add(promise.id)
+        if row is None:
+            findings.breaches.append(f"I1: {promise.id} was promised and is not in the ledger")
+        elif row.status == "queued":
+            findings.breaches.append(f"I1: {promise.id} was promised and is not terminal")
+        for began, ended in allow.no_promise_windows:
+            if began < promise.sent_at and promise.received_at < ended:
+                findings.breaches.append(f"I6: {promise.id} was promised while nothing could be written")
+    if not allow.keys_may_be_forgotten:
+        findings.breaches += [f"I2: {token} was promised as {ids}" for token, ids in ids_of_token.items() if len(ids) > 1]
+
+
+def _results(findings: Findings, cluster: Cluster, allow: Allowance) -> None:
+    served = {token: {hit.digest for hit in hits} for token, hits in cluster.origin.hits().items()}
+    of_token = Counter(row.token for row in findings.rows.values())
+    for row in findings.rows.values():
+        findings.statuses[row.status] += 1
+        if row.error_type:
+            findings.errors[row.error_type] += 1
+        if row.status == "succeeded" and row.digest not in served.get(row.token, set()):
+            findings.breaches.append(f"I2: {row.id} has a body that was never served for it")
+    if not allow.keys_may_be_forgotten:
+        findings.breaches += [f"I2: {token} has {count} fetches" for token, count in of_token.items() if count > 1]
+
+
+def _over_fetching(findings: Findings, cluster: Cluster, dispatches: Mapping[str, int], allow: Allowance) -> None:
+    allowed: Counter[str] = Counter()
+    for row in findings.rows.values():
+        allowed[row.token] += dispatches.get(row.id, 0) + allow.extra_hits
+        findings.redispatched += dispatches.get(row.id, 0) > 1
+    for token, hits in cluster.origin.hits().items():
+        if token in allowed:
+            findings.hits += len(hits)
+            if len(hits) > allowed[token]:
+                findings.breaches.append(f"I5: {token} was requested {len(hits)} times and given out {allowed[token]} times")
+
+
+async def _limits(cluster: Cluster) -> list[str]:
+    breaches = []
+    for name, node in cluster.nodes.items():
+        if node.role in ("gateway", "store", "fetcher") and node.is_running:
+            rss = psutil.Process(cluster.pid(name)).memory_info().rss
+            if rss > RSS_LIMIT_BYTES:
+                breaches.append(f"I9: {name} uses {rss // 2**20} MiB of memory")
+    stores = sum(node.role == "store" for node in cluster.nodes.values())
+    async with cluster.database() as connection:
+        count = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    if count > stores * CONNECTIONS_OF_A_STORE + OTHER_CONNECTIONS:
+        breaches.append(f"I9: Postgres has {count} connections")
+    return breaches

@@ -1,0 +1,8 @@
+"""Services that break the promise on purpose: the negative controls. A checker that does not catch each of them is worthless."""
+
+from collections.abc import Callable, Mapping
+
+MUTANT = "MUTANT"
+"""The environment variable that names one."""
+
+MUTANTS: Mapping[str, Callable[[], None]] = {}
