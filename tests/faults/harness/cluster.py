@@ -219,7 +219,7 @@ class Cluster:
             raise AssertionError("\n".join(f"{name}: {self.log(name)[-1500:]}" for name in wanted)) from None
 
     async def wait_death(self, name: str, *, seconds: float = 30) -> Death:
-        """The next end of that process that this case did not bring about; of one that is down, its first. Raises TimeoutError."""
+        """The next end of a process that this case did not bring about; of one that is down, its first. Raises TimeoutError."""
         seen = len(self.deaths)
         if not self.nodes[name].is_running:
             seen = 0
