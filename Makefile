@@ -10,7 +10,7 @@ MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
 SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
-.PHONY: help setup up down test faults lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
+.PHONY: help setup up down test faults faults-tools faults-report lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
 	plan skew coverage worker-start worker-log worker-stop archive sbom release docs pictures lock \
 	bench bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
 
@@ -34,7 +34,15 @@ test: setup ## Run every test, on real Postgres, Redis and Celery
 	$(BIN)/python -m pytest
 
 faults: setup ## Run every case of the fault suite, on processes of its own: make faults [SEED=1]
-	$(BIN)/python -m pytest tests/faults --faults all $(if $(SEED),--faults-seed $(SEED))
+	$(BIN)/python -m pytest tests/faults --faults all $(if $(SEED),--faults-seed "$$SEED")
+
+faults-tools: ## Install what some cases of the fault suite need beyond Python; needs apt and root or sudo
+	$(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) apt-get update --quiet=2
+	$(if $(filter-out 0,$(shell id -u)),sudo --non-interactive) apt-get install --yes --quiet=2 --no-install-recommends libfaketime strace gcc libc6-dev
+
+faults-report: setup ## Kill everything for a quarter of an hour and write docs/reliability.md: make faults-report [SEED=1] [ROUNDS=90]
+	$(BIN)/python -m pytest tests/faults/test_everything_killed.py -k round_after_round --faults all -s --faults-rate 120 \
+		--faults-rounds $(or $(ROUNDS),90) --faults-report docs/reliability.md $(if $(SEED),--faults-seed "$$SEED")
 
 lint: style types openapi workflows dockerfiles kubernetes ## Check everything below that can be read without running it
 

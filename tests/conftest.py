@@ -20,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--faults all` runs every case of the fault suite, `--faults-seed` repeats a run."""
     parser.addoption("--faults", choices=("quick", "all"), default="quick", help="which cases of the fault suite to run")
     parser.addoption("--faults-seed", type=int, default=None, help="the seed that an earlier run of the fault suite printed")
+    parser.addoption("--faults-rounds", type=int, default=12, help="how often case 36 kills, everything every second time")
+    parser.addoption("--faults-rate", type=float, default=100.0, help="submissions a second meanwhile")
+    parser.addoption("--faults-report", default=None, help="the page that case 36 writes its figures into")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ from catalog import load_catalog
 from workflow_rules import Rule, Workflow
 
 Break = Callable[[dict[str, Any]], Any]
-FILES = ("ci-cd.yml", "scheduled.yml", "_image.yml")
+FILES = ("ci-cd.yml", "scheduled.yml", "nightly.yml", "_image.yml")
 
 
 @pytest.fixture(scope="session")

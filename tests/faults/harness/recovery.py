@@ -28,7 +28,7 @@ async def wait_recovered(cluster: Cluster, *, per_second: float, limit_seconds: 
     began = time.monotonic()
     seen: list[tuple[float, int]] = []
     while True:
-        count = await _finished(cluster)
+        count = await finished(cluster)
         now = time.monotonic()
         if count is not None:
             seen.append((now, count))
@@ -40,7 +40,7 @@ async def wait_recovered(cluster: Cluster, *, per_second: float, limit_seconds: 
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _finished(cluster: Cluster) -> int | None:
+async def finished(cluster: Cluster) -> int | None:
     """How many fetches ended so far; None while Postgres does not answer."""
     try:
         async with cluster.database() as connection:

@@ -1,0 +1,50 @@
+"""Case 36, the headline: everything is killed, again and again, in random order. Nothing is lost and nothing is doubled."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from harness.chaos import ALL, wreak
+from harness.checker import assert_kept
+from harness.cluster import EVERYTHING, Cluster
+from harness.latency import latencies
+from harness.load import open_load
+from harness.report import Run, write_report
+
+QUICK_ROUNDS = 2
+
+
+async def _run(cluster: Cluster, *, rounds: int, per_second: float, rng: random.Random, seed: int) -> Run:
+    async with open_load(cluster, prefix=f"c36-{rounds}") as load:
+        chaos = await wreak(cluster, load, rounds=rounds, per_second=per_second, rng=rng)
+        findings = await assert_kept(cluster, load)
+        run = Run(
+            seed=seed,
+            chaos=chaos,
+            findings=findings,
+            kills=Counter(cluster.kills),
+            latencies=await latencies(cluster),
+            unanswered=load.answers[0],
+            refused=load.answers[503] + load.answers[429],
+        )
+    assert findings.statuses == {"succeeded": findings.accepted}
+    assert findings.accepted == len(load.submitted)
+    everything = sum(one.kind == ALL for one in chaos.rounds)
+    assert sum(cluster.kills.values()) == everything * len(EVERYTHING) + rounds - everything
+    return run
+
+
+@pytest.mark.quick
+async def test_case_36_everything_killed_twice_loses_nothing(cluster: Cluster, rng: random.Random) -> None:
+    run = await _run(cluster, rounds=QUICK_ROUNDS, per_second=50, rng=rng, seed=0)
+    assert run.findings.accepted > 100
+
+
+async def test_case_36_everything_killed_round_after_round(
+    cluster: Cluster, rng: random.Random, request: pytest.FixtureRequest
+) -> None:
+    options = request.config.option
+    run = await _run(cluster, rounds=options.faults_rounds, per_second=options.faults_rate, rng=rng, seed=options.faults_seed)
+    if options.faults_report:
+        write_report(run, Path(options.faults_report))
