@@ -72,7 +72,8 @@ def _text(run: Run) -> str:
 def _about(run: Run) -> str:
     return (
         f"Run of {datetime.now(UTC):%Y-%m-%d}, seed {run.seed}: {len(run.chaos.rounds)} rounds in "
-        f"{run.chaos.seconds / 60:.0f} minutes, {run.chaos.offered_per_second:g} submissions a second, on {os.cpu_count()} cores ({platform.machine()}, Linux "
+        f"{run.chaos.seconds / 60:.0f} minutes, "
+        f"{run.chaos.offered_per_second:g} submissions a second, on {os.cpu_count()} cores ({platform.machine()}, Linux "
         f"{platform.release().split('-')[0]}, Python {platform.python_version()})."
     )
 
