@@ -55,3 +55,20 @@ async def test_a_fault_of_our_own_says_nothing_about_itself() -> None:
     assert "planted" not in json.dumps(document)
     labels = {"method": "GET", "route": "unmatched", "status_class": "5xx"}
     assert metrics.registry.get_sample_value("fetchwork_http_requests_total", labels) == 1
+
+
+async def test_a_request_that_outlasts_the_server_is_told_to_come_back() -> None:
+    entered = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    metrics = GatewayMetrics()
+    request = asyncio.create_task(_call(Observation(endless, metrics=metrics, requests_limit=9)))
+    await entered.wait()
+    request.cancel("the server's patience is over")
+    status, document = await request
+    assert status == 503 and document["type"] == "/problems/stopping" and document["retryable"]
+    labels = {"method": "GET", "route": "unmatched", "status_class": "5xx"}
+    assert metrics.registry.get_sample_value("fetchwork_http_requests_total", labels) == 1

@@ -3,6 +3,7 @@
 The request's span is FastAPI's own; this middleware runs inside it.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,10 @@ class Observation:
         with self._metrics.in_progress.track_inprogress():
             try:
                 await (_refuse if is_over else self._app)(scope, receive_and_note, send_and_note)
+            except asyncio.CancelledError:  # only the server does this, to what outlasts its patience at the end
+                log.warning("request cut off", method=method, seconds=round(time.perf_counter() - started, 6))
+                if not answer.status:
+                    await _say_stopping(scope, receive, send_and_note)
             except Exception:
                 log.exception("request failed", method=method)
                 if not answer.status:
@@ -126,6 +131,11 @@ def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     detail = "Too many requests are under way; send it again after `Retry-After` seconds."
     await problem_response(ProblemType.OVERLOADED, detail, instance=scope["path"])(scope, receive, send)
+
+
+async def _say_stopping(scope: Scope, receive: Receive, send: Send) -> None:
+    detail = "Send it again; with the same Idempotency-Key nothing is done twice."
+    await problem_response(ProblemType.STOPPING, detail, instance=scope["path"])(scope, receive, send)
 
 
 def _route(scope: Scope) -> str:

@@ -105,7 +105,7 @@ def _added(operation: Members) -> Iterator[ProblemType]:
         yield ProblemType.INVALID_REQUEST
     if any(parameter["in"] == "path" for parameter in parameters):
         yield ProblemType.NOT_FOUND
-    yield from (ProblemType.INTERNAL, ProblemType.OVERLOADED)
+    yield from (ProblemType.INTERNAL, ProblemType.OVERLOADED, ProblemType.STOPPING)
 
 
 def _added_with_a_key(operation: Members, method: str) -> Iterator[ProblemType]:

@@ -33,6 +33,7 @@ class ProblemType(StrEnum):
     IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency-key-in-flight"
     QUOTA_EXCEEDED = "quota-exceeded"
     OVERLOADED = "overloaded"
+    STOPPING = "stopping"
     EVENTS_UNAVAILABLE = "events-unavailable"
     FEED_UNAVAILABLE = "feed-unavailable"
     STORE_UNAVAILABLE = "store-unavailable"
@@ -176,6 +177,13 @@ REGISTRY: Mapping[ProblemType, Kind] = {
         remedy="Send it again after `Retry-After` seconds.",
         example="Too many requests are under way; send it again after `Retry-After` seconds.",
         retry_after_seconds=2,
+    ),
+    ProblemType.STOPPING: Kind(
+        status=503,
+        title="The server stopped before it had an answer",
+        remedy="Send it again, with the same `Idempotency-Key` if it had one: without one a submission may have been accepted.",
+        example="Send it again; with the same Idempotency-Key nothing is done twice.",
+        retry_after_seconds=1,
     ),
     ProblemType.EVENTS_UNAVAILABLE: Kind(
         status=503,
