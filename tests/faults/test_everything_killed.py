@@ -10,6 +10,7 @@ from harness.checker import assert_kept
 from harness.cluster import EVERYTHING, Cluster
 from harness.latency import latencies
 from harness.load import open_load
+from harness.readers import NO_ANSWER, paths_of, reading
 from harness.report import Run, write_report
 
 QUICK_ROUNDS = 2
@@ -17,7 +18,10 @@ QUICK_ROUNDS = 2
 
 async def _run(cluster: Cluster, *, rounds: int, per_second: float, rng: random.Random, seed: int) -> Run:
     async with open_load(cluster, prefix=f"c36-{rounds}") as load:
-        chaos = await wreak(cluster, load, rounds=rounds, per_second=per_second, rng=rng)
+        finished_id = (await load.submit_many(1))[0]
+        await assert_kept(cluster, load)
+        async with reading(cluster, lambda: paths_of(finished_id, str(load.last_id))) as answers:
+            chaos = await wreak(cluster, load, rounds=rounds, per_second=per_second, rng=rng)
         findings = await assert_kept(cluster, load)
         run = Run(
             seed=seed,
@@ -27,8 +31,10 @@ async def _run(cluster: Cluster, *, rounds: int, per_second: float, rng: random.
             latencies=await latencies(cluster),
             unanswered=load.answers[0],
             refused=load.answers[503] + load.answers[429],
+            reads=answers,
         )
     assert findings.statuses == {"succeeded": findings.accepted}
+    assert {status for _, status in answers} == {NO_ANSWER, 200, 503}, answers
     assert findings.accepted == len(load.submitted)
     everything = sum(one.kind == ALL for one in chaos.rounds)
     assert sum(cluster.kills.values()) == everything * len(EVERYTHING) + rounds - everything

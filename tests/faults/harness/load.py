@@ -26,6 +26,8 @@ class Load:
         self.journal = journal
         self.answers: Counter[int] = Counter()
         self.submitted: list[str] = []
+        self.last_id: str | None = None
+        """The id of the latest 202."""
         self._cluster = cluster
         self._session = session
         self._prefix = prefix
@@ -59,6 +61,7 @@ class Load:
         if status != 202:
             return status, None
         self.journal.write(Promise(token=token, id=document["id"], sent_at=sent_at, received_at=time.time()))
+        self.last_id = document["id"]
         return status, document["id"]
 
     async def submit(self, token: str | None = None, *, seconds: float = 0.0, **request: Any) -> str:

@@ -20,17 +20,18 @@ Answers = Counter[tuple[str, int]]
 """By what was asked for, a path without its id, and the status."""
 
 
-def paths_of(fetch_id: str, batch_id: str) -> Sequence[str]:
-    """Everything that a client can read, for a fetch that succeeded and a batch."""
+def paths_of(fetch_id: str, new_id: str) -> Sequence[str]:
+    """What a client can read: of a fetch that succeeded, of one that was promised just now, and lists."""
     return (
+        f"/v1/fetches/{new_id}",
         f"/v1/fetches/{fetch_id}",
         f"/v1/fetches/{fetch_id}/content",
-        f"/v1/fetches/{fetch_id}/attempts",
-        f"/v1/batches/{batch_id}",
         "/v1/fetches?limit=5",
         "/v1/hosts?limit=5",
         "/v1/key",
+        "/v1/keys?limit=5",
         "/v1/dead-letters?limit=5",
+        "/v1/audit?limit=5",
     )
 
 

@@ -15,6 +15,7 @@ from frontier_svg import Line, Plot, draw
 from harness.chaos import ALL, Chaos, Round
 from harness.checker import Findings
 from harness.latency import Latencies
+from harness.readers import Answers
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 PICTURE = "reliability.svg"
@@ -33,6 +34,7 @@ class Run:
     latencies: Latencies
     unanswered: int
     refused: int
+    reads: Answers
 
 
 def write_report(run: Run, page: Path) -> None:
@@ -59,7 +61,8 @@ def _text(run: Run) -> str:
         f"| requests at the origin for one accepted fetch | {findings.hits / findings.accepted:.4f} |",
         f"| accepted to finished | p50 {run.latencies.p50:.2f} s, p95 {run.latencies.p95:.2f} s, p99 {run.latencies.p99:.2f} s, "
         f"longest {run.latencies.longest:.1f} s |",
-        f"| clients without an answer, refused with 503 or 429 | {run.unanswered:,}, {run.refused:,}; all tried again |",
+        f"| reads meanwhile | {_reads(run.reads)}; never 404 for what was promised, never 500 |",
+        f"| submissions without an answer, refused with 503 or 429 | {run.unanswered:,}, {run.refused:,}; all tried again |",
     ]
     recovery = [
         "| killed | rounds | down, longest | back at 90 % after, p95 | longest |",
@@ -76,6 +79,14 @@ def _about(run: Run) -> str:
         f"{run.chaos.offered_per_second:g} submissions a second, on {os.cpu_count()} cores ({platform.machine()}, Linux "
         f"{platform.release().split('-')[0]}, Python {platform.python_version()})."
     )
+
+
+def _reads(reads: Answers) -> str:
+    by_status: Counter[int] = Counter()
+    for (_, status), count in reads.items():
+        by_status[status] += count
+    words = {status: f"with {status}" if status else "without an answer" for status in by_status}
+    return ", ".join(f"{count:,} {words[status]}" for status, count in sorted(by_status.items()))
 
 
 def _lost(findings: Findings) -> int:
