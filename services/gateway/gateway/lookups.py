@@ -10,7 +10,7 @@ from common.contracts.fetches import AcceptedFetch, FetchStatus
 from common.contracts.views import FetchView, Waiting, WaitingReason
 
 from gateway.dependencies import Means
-from gateway.errors import StoreUnavailable
+from gateway.errors import EventsUnavailable, StoreUnavailable
 from gateway.principal import Principal
 from gateway.problems.answers import Problem, ProblemType
 
@@ -18,7 +18,7 @@ View = TypeVar("View")
 
 
 async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> FetchView:
-    """The caller's fetch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
+    """The caller's fetch, wherever it is. Raises Problem when there is none, and StoreUnavailable when that cannot be told."""
 
     async def promised() -> FetchView | None:
         fetch = await means.publisher.find(fetch_id, tenant=principal.tenant)
@@ -29,7 +29,7 @@ async def find_fetch(fetch_id: UUID, means: Means, principal: Principal) -> Fetc
 
 
 async def find_batch(batch_id: UUID, means: Means, principal: Principal) -> BatchView:
-    """The caller's batch, wherever it is. Raises Problem when there is none, StoreUnavailable and EventsUnavailable."""
+    """The caller's batch, wherever it is. Raises Problem when there is none, and StoreUnavailable when that cannot be told."""
 
     async def promised() -> BatchView | None:
         batch = await means.publisher.find_batch(batch_id, tenant=principal.tenant)
@@ -63,16 +63,19 @@ async def _look_up(
     """What the ledger has, or what was promised and has not reached it yet; where there is neither, the problem `absent`.
 
     A promise leaves Redis only after it is in the ledger, so one that is in neither at first is in the ledger by now. Raises
-    StoreUnavailable when the store is away and nothing was promised, and EventsUnavailable.
+    StoreUnavailable when the store is away and nothing was promised, and when the events Redis is: the ledger alone cannot tell.
     """
     try:
-        view = await read()
-    except StoreUnavailable:
-        found = await promised()
-        if found is None:
-            raise
-        return found
-    view = view or await promised() or await read()
+        try:
+            view = await read()
+        except StoreUnavailable:
+            found = await promised()
+            if found is None:
+                raise
+            return found
+        view = view or await promised() or await read()
+    except EventsUnavailable as error:
+        raise StoreUnavailable("the events Redis cannot be asked what was promised") from error
     if view is None:
         raise Problem(ProblemType.NOT_FOUND, absent)
     return view

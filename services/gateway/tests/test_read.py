@@ -5,7 +5,9 @@ from typing import Any
 import httpx2
 from common.contracts.fetches import FetchStatus
 from common.ids import new_fetch_id
+from common.streams.names import INGESTING_HASH
 from gateway_words import assert_problem
+from redis.asyncio import Redis
 
 
 async def test_a_known_fetch_is_shown_with_links(client: httpx2.AsyncClient, gateway: Any) -> None:
@@ -34,6 +36,16 @@ async def test_a_store_that_is_away_is_a_problem_to_retry(client: httpx2.AsyncCl
         answer = await client.get(path)
         assert assert_problem(answer, 503, "store-unavailable")["retryable"]
         assert answer.headers["retry-after"]
+
+
+async def test_without_the_events_redis_nobody_can_tell_whether_a_fetch_was_promised(
+    client: httpx2.AsyncClient, gateway: Any, events: Redis
+) -> None:
+    await events.set(INGESTING_HASH, "no hash: every question about it is refused")
+    for path in (f"/v1/fetches/{new_fetch_id()}", f"/v1/batches/{new_fetch_id()}"):
+        assert assert_problem(await client.get(path), 503, "store-unavailable")["retryable"]
+    known = gateway.store.keep(b"x")
+    assert (await client.get(f"/v1/fetches/{known}")).status_code == 200
 
 
 async def test_every_problem_type_leads_to_its_remedy(client: httpx2.AsyncClient) -> None:
