@@ -1,6 +1,7 @@
 """The checker itself: each of its rules is broken here by hand, and it says so. A healthy system breaks none."""
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -46,6 +47,17 @@ async def _fetch_without_a_dispatch(cluster: Cluster, load: Load, identifier: st
         await connection.execute("UPDATE witness.dispatches SET dispatch_seq = 0 WHERE id = $1::uuid", identifier)
 
 
+async def _send_a_post_twice(cluster: Cluster, load: Load, identifier: str) -> None:
+    async with cluster.database() as connection:
+        await connection.execute("UPDATE witness.dispatches SET dispatch_seq = 2 WHERE id = $1::uuid", identifier)
+        url = await connection.fetchval(
+            "UPDATE fetches SET request = request || '{\"method\": \"POST\"}' WHERE id = $1::uuid RETURNING request ->> 'url'",
+            identifier,
+        )
+    with cluster.origin.log.open("a", encoding="ascii") as log:
+        log.write(f"{url.rpartition('/')[2]} {'0' * 64} {time.time():.6f}\n")
+
+
 async def _count_wrongly(cluster: Cluster, load: Load, identifier: str) -> None:
     async with cluster.database() as connection:
         await connection.execute("UPDATE fetch_counts SET fetches = fetches + 1 WHERE name = 'accepted'")
@@ -58,6 +70,7 @@ BREAKS: Sequence[tuple[Callable[[Cluster, Load, str], Awaitable[None]], str]] = 
     (_change_what_is_terminal, "I3: .* succeeded became succeeded"),
     (_leave_something_queued, "I4: .*ingesting still holds 1"),
     (_fetch_without_a_dispatch, "I5: .* was requested 1 times and given out 0 times"),
+    (_send_a_post_twice, "I5: .* may be sent once only and was requested 2 times"),
     (_count_wrongly, "I7: .* fetches were counted in"),
 )
 

@@ -1,8 +1,9 @@
 """The checker: what must hold after every fault, each breach as a sentence. It asks the servers directly, not the product.
 
 I1 every journaled 202 is terminal · I2 one result each, and its body is one that the origin served for it · I3 what is terminal
-never changes · I4 nothing is left in any queue · I5 no more requests than dispatches and what the case allows · I6 no 202 while
-the events Redis could not write · I7 what entered equals what ended · I9 limits of memory and connections kept.
+never changes · I4 nothing is left in any queue · I5 no more requests than dispatches and what the case allows, and one at most of
+what may be sent once only · I6 no 202 while the events Redis could not write · I7 what entered equals what ended · I9 limits of
+memory and connections kept.
 I8, the throughput afterwards, is measured by `harness.recovery` where a case asks for it.
 """
 
@@ -11,11 +12,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
+from common.contracts.fetches import IDEMPOTENT_METHODS
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE, INGESTING_HASH, STORE_GROUP
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from harness.cluster import Cluster
@@ -27,6 +31,7 @@ RSS_LIMIT_BYTES = 300 * 1024 * 1024
 CONNECTIONS_OF_A_STORE = 12
 OTHER_CONNECTIONS = 6
 UNACKED = "unacked"
+LAG_LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,7 @@ class Row:
 
     id: str
     token: str
+    method: str
     status: str
     error_type: str | None
     digest: str | None
@@ -125,7 +131,7 @@ async def _left(cluster: Cluster, promised: set[str]) -> Mapping[str, int]:
             left[stream] = 0
             for group in await events.xinfo_groups(stream) if await events.exists(stream) else []:
                 if group["name"] in (STORE_GROUP, STORE_GROUP.encode()):
-                    left[stream] = int(group["pending"]) + int(group["lag"] or 0)
+                    left[stream] = int(group["pending"]) + await _lag(events, stream, group)
         left[INGESTING_HASH] = int(await events.hlen(INGESTING_HASH))
         left[COMMAND_QUEUE] = int(await broker.llen(COMMAND_QUEUE))
         left[UNACKED] = int(await broker.hlen(UNACKED))
@@ -138,14 +144,24 @@ async def _left(cluster: Cluster, promised: set[str]) -> Mapping[str, int]:
     return left
 
 
+async def _lag(events: Redis, stream: str, group: Mapping[str, Any]) -> int:
+    """How many entries the group was never given. Where some were taken out of the stream the server does not know; we count."""
+    if group["lag"] is not None:
+        return int(group["lag"])
+    last = group["last-delivered-id"]
+    return len(await events.xrange(stream, min=f"({last.decode() if isinstance(last, bytes) else last}", count=LAG_LIMIT))
+
+
 async def _rows(connection: asyncpg.Connection) -> Mapping[str, Row]:
     found = await connection.fetch(
-        "SELECT id::text, request ->> 'url' AS url, status, error_type, encode(content_digest, 'hex') AS digest FROM fetches"
+        "SELECT id::text, request ->> 'url' AS url, request ->> 'method' AS method, status, error_type,"
+        " encode(content_digest, 'hex') AS digest FROM fetches"
     )
     return {
         row["id"]: Row(
             id=row["id"],
             token=urlsplit(row["url"]).path.rpartition("/")[2],
+            method=row["method"],
             status=row["status"],
             error_type=row["error_type"],
             digest=row["digest"],
@@ -220,12 +236,15 @@ def _results(findings: Findings, cluster: Cluster, allow: Allowance) -> None:
 
 def _over_fetching(findings: Findings, cluster: Cluster, dispatches: Mapping[str, int], allow: Allowance) -> None:
     allowed: Counter[str] = Counter()
+    once = Counter(row.token for row in findings.rows.values() if row.method not in IDEMPOTENT_METHODS)
     for row in findings.rows.values():
         allowed[row.token] += dispatches.get(row.id, 0) + allow.extra_hits
         findings.redispatched += dispatches.get(row.id, 0) > 1
     for token, hits in cluster.origin.hits().items():
         if token in allowed:
             findings.hits += len(hits)
+            if token in once and len(hits) > once[token]:
+                findings.breaches.append(f"I5: {token} may be sent once only and was requested {len(hits)} times")
             if len(hits) > allowed[token]:
                 findings.breaches.append(f"I5: {token} was requested {len(hits)} times and given out {allowed[token]} times")
 
