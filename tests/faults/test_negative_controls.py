@@ -6,7 +6,6 @@ The two runs differ by the mutant only, so that what is caught is the mutant's a
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from signal import SIGKILL
 from time import time
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE
 from harness.checker import UNACKED, Allowance, Findings, assert_kept, check
-from harness.cluster import SERVERS, Cluster
+from harness.cluster import SERVERS, Cluster, OpenCluster
 from harness.load import Load, open_load
 from harness.mutants import NO_MUTANT
 from harness.slow_disk import slow_fsync
@@ -31,7 +30,6 @@ FROZEN_SECONDS = 1.5
 SLOW_SECONDS = 1.5
 UNWRITTEN_BYTES = 8_000
 
-OpenCluster = Callable[..., AbstractAsyncContextManager[Cluster]]
 Scenario = Callable[[Cluster, Load], Awaitable[Allowance | None]]
 NOT_IN_THE_LEDGER = "I1: .* was promised and is not in the ledger"
 

@@ -1,0 +1,105 @@
+"""Cases 17 and 18: the broker Redis dies, or is wiped, with commands in it. Its marker tells, and the store sends them again."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import pytest
+from common.streams.names import COMMAND_QUEUE
+from harness.checker import assert_kept
+from harness.cluster import Cluster, OpenCluster
+from harness.load import Load, open_load
+from harness.waiting import meet_hosts, wait_for
+
+COUNT = 60
+LONG_LEASE = {"FETCHWORK_LEASE_MARGIN_SECONDS": "120"}
+"""So that what is back within seconds came back for the marker and not for the end of its lease."""
+BACK_SECONDS = 5.0
+SLACK_SECONDS = 10.0
+
+
+async def _commands(cluster: Cluster) -> int:
+    async with cluster.redis("broker") as broker:
+        return int(await broker.llen(COMMAND_QUEUE))
+
+
+async def _fill_the_queue(cluster: Cluster, load: Load) -> int:
+    """Commands that no worker takes: the only one stands still. How many messages they are."""
+    await meet_hosts(cluster, load)
+    cluster.freeze("fetcher")
+    await load.submit_many(COUNT)
+
+    async def all_sent() -> bool:
+        async with cluster.database() as connection:
+            return await connection.fetchval("SELECT count(*) FROM fetch_queue WHERE state = 'running'") == COUNT
+
+    await wait_for("every fetch to be out", all_sent)
+    waiting = await _commands(cluster)
+    assert waiting > 0, "the worker that stands still took them all"
+    return waiting
+
+
+async def _wait_empty(cluster: Cluster) -> None:
+    async def is_empty() -> bool:
+        async with cluster.database() as connection:
+            return await connection.fetchval("SELECT count(*) FROM fetch_queue") == 0
+
+    await wait_for("the end of all fetches", is_empty, seconds=BACK_SECONDS + SLACK_SECONDS)
+
+
+@pytest.mark.parametrize("keeps_its_log", [False, True])
+async def test_case_17_commands_that_died_with_the_broker_are_sent_again(open_case: OpenCluster, keeps_its_log: bool) -> None:
+    async with open_case(**LONG_LEASE) as cluster:
+        if keeps_its_log:
+            _keep_a_log(cluster.folder / "data/broker/valkey.conf")
+        await cluster.boot()
+        async with open_load(cluster, prefix=f"c17-{keeps_its_log}") as load:
+            waiting = await _fill_the_queue(cluster, load)
+            cluster.kill("broker")
+            await cluster.wait_ready("broker")
+            assert await _commands(cluster) in ([waiting] if keeps_its_log else [0, waiting]), "what the log kept"
+            cluster.thaw("fetcher")
+            began = time.monotonic()
+            await _wait_empty(cluster)
+            print(f"{COUNT} fetches ended {time.monotonic() - began:.1f} s after the broker was back")
+            findings = await assert_kept(cluster, load)
+        assert findings.statuses == {"succeeded": findings.accepted}
+        assert (findings.redispatched > 0) is not keeps_its_log
+        assert ("broker marker missing" in cluster.log("store")[-200_000:]) or keeps_its_log
+
+
+@pytest.mark.quick
+async def test_case_18_a_broker_wiped_in_the_middle_loses_nothing(open_case: OpenCluster) -> None:
+    async with open_case(**LONG_LEASE) as cluster:
+        await cluster.boot()
+        async with open_load(cluster, prefix="c18") as load:
+            await _fill_the_queue(cluster, load)
+            before = cluster.log("store").count("broker marker missing")
+            async with cluster.redis("broker") as broker:
+                await broker.flushall()
+            assert await _commands(cluster) == 0
+            cluster.thaw("fetcher")
+            await _wait_empty(cluster)
+            findings = await assert_kept(cluster, load)
+        assert findings.statuses == {"succeeded": findings.accepted}
+        assert findings.redispatched >= COUNT // 2, "what was wiped was sent again"
+        assert cluster.log("store").count("broker marker missing") == before + 1
+
+
+async def test_case_18_a_broker_wiped_again_and_again_under_load(cluster: Cluster, rng: random.Random) -> None:
+    async with open_load(cluster, prefix="c18b") as load:
+        async with load.steady(per_second=40, seconds=(0.0, 0.3)):
+            for _ in range(5):
+                await asyncio.sleep(rng.uniform(1.0, 2.0))
+                async with cluster.redis("broker") as broker:
+                    await broker.flushall()
+        findings = await assert_kept(cluster, load)
+    assert findings.statuses == {"succeeded": findings.accepted}
+    assert cluster.log("store").count("broker marker missing") >= 5
+
+
+def _keep_a_log(configuration: Path) -> None:
+    text = configuration.read_text(encoding="utf-8")
+    assert "appendonly no" in text
+    configuration.write_text(text.replace("appendonly no", "appendonly yes\nappendfsync always"), encoding="utf-8")
