@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from fetchwork_local.ports import free_port
 from fetchwork_local.privileges import with_parent
-from harness.cluster import HARNESS_FOLDER, Cluster, open_cluster
+from harness.cluster import HARNESS_FOLDER, Cluster, OpenCluster, open_cluster
 from harness.mould import Mould, make_mould
 from harness.origin import FaultOrigin
 
 ORIGIN_ADDRESS = "127.9.0.3"
 ORIGIN_PORTS = 8
-OpenCluster = Callable[..., AbstractAsyncContextManager[Cluster]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

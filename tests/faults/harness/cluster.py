@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -328,6 +328,10 @@ class Cluster:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+
+OpenCluster = Callable[..., AbstractAsyncContextManager[Cluster]]
+"""Opens a cluster of a case's own, with these variables of the environment."""
 
 
 @asynccontextmanager
