@@ -1,4 +1,4 @@
-"""What Celery still holds for workers that are dead: messages that it restores after ten minutes, when their leases are long over."""
+"""What Celery still holds for dead workers: messages that it restores after ten minutes, when their leases are long over."""
 
 import base64
 import json
