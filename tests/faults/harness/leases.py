@@ -40,6 +40,20 @@ async def seconds_after_leases(cluster: Cluster, out: Sequence[Out]) -> float:
     return max(ended_at[fetch.id] - fetch.lease_ends_at for fetch in out)
 
 
+async def have_ended(cluster: Cluster, identifiers: Sequence[str]) -> bool:
+    """Whether none of these fetches waits or is out."""
+    async with cluster.database() as connection:
+        return bool(
+            await connection.fetchval("SELECT count(*) = 0 FROM fetch_queue WHERE id = ANY($1::uuid[])", list(identifiers))
+        )
+
+
+async def is_idle(cluster: Cluster) -> bool:
+    """Whether every fetch has ended."""
+    async with cluster.database() as connection:
+        return bool(await connection.fetchval("SELECT count(*) = 0 FROM fetch_queue"))
+
+
 async def wait_for(is_so: Callable[[], Awaitable[bool]], *, what: str, seconds: float = 30.0) -> float:
     """Return once it is so; how long that took. Raises AssertionError when it takes longer than `seconds`."""
     began = time.monotonic()

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+from harness.poison import die_of_poison
+
 MUTANT = "MUTANT"
 """The environment variable that names one."""
 
-MUTANTS: Mapping[str, Callable[[], None]] = {}
+MUTANTS: Mapping[str, Callable[[], None]] = {
+    "poison": die_of_poison,
+}
