@@ -44,7 +44,6 @@ async def test_case_3_workers_killed_at_random_are_recovered_within_one_lease(cl
     assert await seconds_after_leases(cluster, out) < SLACK_SECONDS
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("failpoint", ["before:fetcher.tasks:Tasks.take_batch", "after:fetcher.tasks:read_batch"])
 async def test_case_5_a_worker_killed_before_it_runs_what_it_took_is_recovered(open_case: OpenCluster, failpoint: str) -> None:
     async with open_case() as cluster:
@@ -63,6 +62,7 @@ async def test_case_5_a_worker_killed_before_it_runs_what_it_took_is_recovered(o
         assert await seconds_after_leases(cluster, out) < SLACK_SECONDS
 
 
+@pytest.mark.quick
 async def test_case_6_a_worker_killed_after_it_published_its_outcome_asks_the_origin_once(open_case: OpenCluster) -> None:
     async with open_case() as cluster:
         cluster.change("fetcher", **{FAILPOINT: "after:fetcher.report:publish"})
