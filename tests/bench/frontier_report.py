@@ -15,6 +15,7 @@ from frontier_scenarios import STEP_SECONDS, Ageing
 from frontier_svg import Line, Plot, draw
 from frontier_world import at
 from store.database import Pool
+from store.dispatch.claim import SUSPECTS_LOCK_KEY
 from store.queries import query
 
 CURVE_POINTS = 100
@@ -134,11 +135,11 @@ async def plans(pool: Pool) -> str:
         transaction = connection.transaction()
         await transaction.start()
         try:
-            opened = (CLAIM_FETCHES, 10**6, at(0), 10**6)
+            opened = (CLAIM_FETCHES, 10**6, at(0), 10**6, SUSPECTS_LOCK_KEY)
             hosts = [row["host"] for row in await connection.fetch(query("hosts_open"), *opened)]
             count = len(hosts)
             shares = (hosts, [1] * count, [1] * count, [0] * count, CLAIM_FETCHES, [0.0] * count)
-            claimed = (*shares, LEASE.abandon_after_dispatches, LEASE.margin_seconds, at(0))
+            claimed = (*shares, LEASE.abandon_after_dispatches, LEASE.margin_seconds, at(0), True)
             asked: dict[str, tuple[Any, ...]] = {"hosts_open": opened, "queue_claim": claimed}
             texts = []
             for name, arguments in asked.items():

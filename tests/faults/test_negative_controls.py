@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE
-from harness.checker import UNACKED, Allowance, Findings, assert_kept, check
+from harness.checker import Allowance, Findings, assert_kept, check
 from harness.cluster import SERVERS, Cluster, OpenCluster
 from harness.load import Load, open_load
 from harness.mutants import NO_MUTANT
 from harness.slow_disk import slow_fsync
+from harness.unacked import UNACKED
 
 PATIENCE_SECONDS = 4.0
 """How long the checker waits for what a mutant lost. That it is lost and not late is asserted of the queues."""

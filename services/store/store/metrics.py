@@ -50,6 +50,11 @@ class StoreMetrics:
         self.redeliveries = Counter(
             "fetchwork_dispatch_redeliveries_total", "Fetches dispatched again because a lease ended.", registry=registry
         )
+        self.last_dispatches = Counter(
+            "fetchwork_dispatch_last_total",
+            "Fetches dispatched for the last time, by themselves: left unanswered once more they fail as abandoned.",
+            registry=registry,
+        )
         self.history_rows = Gauge(
             "fetchwork_history_rows", "About how many rows a table has that only its owner prunes.", ["table"], registry=registry
         )

@@ -56,7 +56,10 @@ class StoreSettings(MigrationSettings, ServiceSettings):
         description="Added to a fetch's own timeout to make its lease: waiting for a slot, and reporting.",
     )
     abandon_after_dispatches: int = Field(
-        default=5, ge=1, le=100, description="Dispatches without any outcome after which a fetch fails as abandoned."
+        default=5,
+        ge=1,
+        le=100,
+        description="Dispatches without any outcome after which a fetch fails as abandoned; the last is made alone.",
     )
     host_delay_ms: int = Field(
         default=0,

@@ -241,7 +241,7 @@ async def test_a_plan_that_was_made_for_an_empty_queue_is_not_kept_when_it_fills
     """Nothing looks at the tables in between: vacuum has said that they are empty, and autovacuum is off."""
     await pool.execute("VACUUM (ANALYZE) fetches, fetch_queue, hosts")
     await pool.execute("ALTER TABLE fetch_queue SET (autovacuum_enabled = false)")
-    explain = f"EXPLAIN EXECUTE claim ({', '.join(['NULL'] * 9)})"
+    explain = f"EXPLAIN EXECUTE claim ({', '.join(['NULL'] * 10)})"
     plans = []
     async with open_pool(database_url, size=1, plans_seconds=0) as sessions:
         await sessions.execute(f"PREPARE claim AS {query('queue_claim')}")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.failpoints import wrap_function
+from harness.poison import die_of_poison
 
 MUTANT = "MUTANT"
 """The environment variable that names one."""
@@ -201,4 +202,5 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
     "every_method_again": _take_every_method_for_idempotent,
     "drop_one_in_a_hundred": _drop_one_outcome_in_a_hundred,
     "body_of_another": _report_the_body_of_another,
+    "poison": die_of_poison,
 }

@@ -28,6 +28,7 @@ class Wire:
     cut_replies_after: int | None = None
     connections: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _deaf: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
         """Reset every connection there is (RST, not an orderly end)."""
@@ -37,6 +38,10 @@ class Wire:
     def black_hole(self, *, is_on: bool = True) -> None:
         """Swallow both directions, or deliver again. What was swallowed stays lost."""
         self.swallows_requests = self.swallows_replies = is_on
+
+    def deafen(self) -> None:
+        """Swallow the replies of the connections there are: half-open ones. New ones are sound."""
+        self._deaf = set(self._writers)
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection until either end closes it."""
@@ -65,14 +70,14 @@ class Wire:
             while data := await reader.read(CHUNK_BYTES):
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
-                if self.swallows_replies if is_reply else self.swallows_requests:
+                if (self.swallows_replies or writer in self._deaf) if is_reply else self.swallows_requests:
                     continue
                 if is_reply and self._is_cut_now(len(data)):
                     self.cut()
                     return
                 writer.write(data)
                 await writer.drain()
-        if not (self.swallows_requests or self.swallows_replies):
+        if not (self.swallows_requests or self.swallows_replies or writer in self._deaf):
             _reset(writer)
 
     def _is_cut_now(self, size: int) -> bool:

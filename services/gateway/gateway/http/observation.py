@@ -64,7 +64,7 @@ class Observation:
         with self._metrics.in_progress.track_inprogress():
             try:
                 await (_refuse if is_over else self._app)(scope, receive_and_note, send_and_note)
-            except asyncio.CancelledError:  # only the server does this, to what outlasts its patience at the end
+            except asyncio.CancelledError:  # noqa: ASYNC103  # only the server does this, when its patience at the end is over
                 log.warning("request cut off", method=method, seconds=round(time.perf_counter() - started, 6))
                 if not answer.status:
                     await _say_stopping(scope, receive, send_and_note)

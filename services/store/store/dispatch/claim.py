@@ -26,6 +26,7 @@ CLAIM = query("queue_claim")
 RELEASE = query("queue_release")
 END_LEASES = query("queue_end_leases")
 NOW = query("queue_now")
+SUSPECTS_LOCK_KEY = 0x73757370  # "susp"
 HOP_WAITS = 2
 """How often an attempt may wait for its host's delay by itself: after robots.txt, and before a redirect's hop on the host."""
 HOP_WAIT_LIMIT_SECONDS = 300.0
@@ -54,6 +55,7 @@ class ClaimLimits:
 class Claimed:
     """One leased fetch: the command for it, how long it waited, and whether an earlier dispatch went unanswered.
 
+    `is_last` when this is the last of several dispatches: should it go unanswered too, there is no other.
     `late_seconds` is how much of that wait was ours: for so long its host's turn had come.
     """
 
@@ -61,6 +63,7 @@ class Claimed:
     waited_seconds: float
     late_seconds: float
     is_redelivery: bool
+    is_last: bool
 
 
 async def claim(
@@ -150,7 +153,9 @@ class _Share:
 async def _claim(
     connection: Connection, *, limits: ClaimLimits, lease: Lease, pace: PaceSettings, trains: bool, now: datetime | None
 ) -> list[list[Claimed]]:
-    found = await connection.fetch(OPEN_HOSTS, limits.claim_fetches, limits.slots, now, limits.leased_fetches)
+    found = await connection.fetch(
+        OPEN_HOSTS, limits.claim_fetches, limits.slots, now, limits.leased_fetches, SUSPECTS_LOCK_KEY
+    )
     if not found:
         return []
     at, allowed = found[0]["now"], found[0]["allowed"]
@@ -168,6 +173,7 @@ async def _claim(
         lease.abandon_after_dispatches,
         lease.margin_seconds,
         now,
+        found[0]["with_suspects"],
     )
     of_host: dict[str, list[asyncpg.Record]] = {}
     for row in rows:
@@ -183,6 +189,7 @@ async def _claim(
             seconds=pace.train_seconds * TRAIN_SLACK,
             delay_ms=delay,
             late_seconds=_late_seconds(turns[name], train, now=at),
+            dispatches=lease.abandon_after_dispatches,
         )
         for (name, trains_of_host), delay in zip(made.items(), delays_ms, strict=True)
         for train in trains_of_host
@@ -245,7 +252,9 @@ def _late_seconds(turn_at: datetime, train: Sequence[asyncpg.Record], *, now: da
     return max(0.0, min((now - turn_at).total_seconds(), waited_seconds))
 
 
-def _claimed(rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int, late_seconds: float) -> list[Claimed]:
+def _claimed(
+    rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int, late_seconds: float, dispatches: int
+) -> list[Claimed]:
     """One train as commands."""
     ids = [_uuid(row["id"]) for row in rows]
     train = Train(id=ids[-1], seconds=seconds, delay_seconds=delay_ms / 1000)
@@ -267,6 +276,7 @@ def _claimed(rows: Sequence[asyncpg.Record], *, seconds: float, delay_ms: int, l
                 waited_seconds=row["waited_seconds"],
                 late_seconds=late_seconds,
                 is_redelivery=row["unanswered"] > 1,
+                is_last=row["unanswered"] >= max(2, dispatches),
             )
         )
     return claimed

@@ -127,6 +127,7 @@ class Dispatcher:
             self._metrics.lateness_seconds.observe(train[0].late_seconds)
         self._metrics.dispatched.inc(len(claimed))
         self._metrics.redeliveries.inc(sum(fetch.is_redelivery for fetch in claimed))
+        self._metrics.last_dispatches.inc(sum(fetch.is_last for fetch in claimed))
         return trains
 
     async def _send(self, trains: Sequence[Sequence[PerformFetch]]) -> None:

@@ -3,14 +3,16 @@
 
 -- name: hosts_open
 -- Hosts whose turn has come, those that waited longest first, skipping those that another transaction holds; none while trains hold
--- $2 slots or $4 fetches are out. At most as many hosts as there are slots to take. `allowed` is how many fetches may be taken.
+-- $2 slots or $4 fetches are out. At most as many hosts as there are slots to take. `allowed` is how many fetches may be taken,
+-- `with_suspects` whether those among them that were left unanswered before: for one transaction at a time, by the lock of key $5.
 WITH leased AS (
     SELECT least($1::bigint, $4::bigint - count(*)) AS fetches, $2::bigint - count(*) FILTER (WHERE holds_slot) AS slots
     FROM fetch_queue
     WHERE state = 'running'
       AND run_at > coalesce($3::timestamptz, now())
 )
-SELECT hosts.*, coalesce($3::timestamptz, now()) AS now, (SELECT slots FROM leased) AS slots, (SELECT fetches FROM leased) AS allowed
+SELECT hosts.*, coalesce($3::timestamptz, now()) AS now, (SELECT slots FROM leased) AS slots, (SELECT fetches FROM leased) AS allowed,
+       (SELECT pg_try_advisory_xact_lock($5::bigint)) AS with_suspects
 FROM hosts
 WHERE look_at <= coalesce($3::timestamptz, now())
 ORDER BY look_at, host

@@ -36,21 +36,34 @@ SET look_at = least(hosts.look_at, excluded.look_at);
 -- at its line; the last of each holds a slot. A lease lasts the fetch's own timeout plus a margin ($8) and what its train takes ($6),
 -- and longer after each dispatch that nobody answered, so that busy workers are not mistaken for dead ones again and again. What may
 -- be sent once only is given out once only; what has expired or waits for another is not given out. One that accepts an older
--- response carries the newest stored one, to ask the origin whether it still holds.
-WITH picked AS (
+-- response carries the newest stored one, to ask the origin whether it still holds. What was left unanswered is suspected to kill its
+-- worker, and the last of its dispatches ($7) is made with no other suspect out: whoever dies then, it was not of another suspect.
+-- Suspects are given out only by a caller that no other one may count beside ($10), and looked for only where there are any.
+WITH suspects AS (
+    SELECT CASE
+        WHEN bool_or(unanswered >= $7::integer
+                     AND dispatched_at + (run_at - dispatched_at) / unanswered > coalesce($9::timestamptz, now())) THEN 0
+        WHEN count(*) > 0 THEN $7::integer - 2
+        ELSE $7::integer - 1
+    END AS unanswered_limit
+    FROM fetch_queue
+    WHERE state = 'running'
+      AND run_at > coalesce($9::timestamptz, now())
+      AND unanswered > 1
+), picked AS (
     SELECT picked.*, given.trains, given.train_seconds, given.pace_ms
     FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[], $6::real[]) WITH ORDINALITY
         AS given (host, trains, cars, pace_ms, train_seconds, place)
     CROSS JOIN LATERAL (
         SELECT line.*
         FROM (
-            SELECT id, host, run_at, rank_at, sharing_key, coalesce_key
+            SELECT id, host, run_at, rank_at, unanswered, sharing_key, coalesce_key
             FROM fetch_queue
             WHERE fetch_queue.host = given.host
               AND leader_id IS NULL
               AND waiting = 'queue'
               AND run_at <= coalesce($9::timestamptz, now())
-              AND unanswered < $7::integer
+              AND (unanswered = 0 OR $10::boolean AND unanswered <= (SELECT unanswered_limit FROM suspects))
               AND NOT (at_most_once AND unanswered > 0)
               AND (expires_at IS NULL OR expires_at > coalesce($9::timestamptz, now()))
             ORDER BY rank_at, id
@@ -60,7 +73,7 @@ WITH picked AS (
         UNION ALL
         SELECT later.*
         FROM (
-            SELECT id, host, run_at, rank_at, sharing_key, coalesce_key
+            SELECT id, host, run_at, rank_at, unanswered, sharing_key, coalesce_key
             FROM fetch_queue
             WHERE fetch_queue.host = given.host
               AND leader_id IS NULL
@@ -75,9 +88,16 @@ WITH picked AS (
         LIMIT given.trains * given.cars
     ) AS picked
     LIMIT $5::bigint
-), due AS (
-    SELECT picked.*, row_number() OVER (PARTITION BY host ORDER BY rank_at, id) AS place, count(*) OVER (PARTITION BY host) AS places
+), judged AS (
+    SELECT picked.*,
+           unanswered > 0 AND unanswered = $7::integer - 1 AS is_last,
+           row_number() OVER (PARTITION BY unanswered ORDER BY rank_at, id) AS turn,
+           bool_or(unanswered BETWEEN 1 AND $7::integer - 2) OVER () AS has_company
     FROM picked
+), due AS (
+    SELECT judged.*, row_number() OVER (PARTITION BY host ORDER BY rank_at, id) AS place, count(*) OVER (PARTITION BY host) AS places
+    FROM judged
+    WHERE NOT is_last OR turn = 1 AND NOT has_company
 ), claimed AS (
     UPDATE fetch_queue AS queue
     SET state = 'running',

@@ -1,0 +1,49 @@
+"""Case 10: a worker whose connections to the broker are half open. It thinks that there is nothing to do."""
+
+import asyncio
+import time
+
+import pytest
+from harness.checker import Allowance, assert_kept
+from harness.cluster import Cluster, OpenCluster
+from harness.leases import wait_for
+from harness.load import open_load
+
+RESTORED_SECONDS = 60.0
+DEAF_SECONDS = 3.0
+STUCK_EXIT_CODE = 3
+RATE = 20
+
+
+@pytest.mark.parametrize("stuck_seconds", [4, 600], ids=["progress watchdog", "BRPOP watchdog"])
+async def test_case_10_a_worker_that_hears_nothing_consumes_again_by_itself(
+    open_case: OpenCluster, stuck_seconds: int
+) -> None:
+    """The worker that looks at its own progress ends first, or Celery drops its own connection; each on its own is enough."""
+    async with open_case(FETCHWORK_STUCK_SECONDS=str(stuck_seconds)) as cluster:
+        wire = await cluster.wire("fetcher", "broker")
+        await cluster.boot()
+        async with open_load(cluster, prefix=f"c10-{stuck_seconds}") as load:
+            async with load.steady(per_second=RATE):
+                await wait_for(lambda: _is_consuming(cluster, 0), what="fetches that end")
+                wire.deafen()
+                deaf_at = time.monotonic()
+                await asyncio.sleep(1)  # what was out has ended by then
+                before = await _ended(cluster)
+                await asyncio.sleep(DEAF_SECONDS)
+                assert await _ended(cluster) == before, "it is not deaf"
+                await wait_for(lambda: _is_consuming(cluster, before), what="fetches that end again", seconds=RESTORED_SECONDS)
+                assert time.monotonic() - deaf_at < RESTORED_SECONDS
+            findings = await assert_kept(cluster, load, allow=Allowance(void_commands=8))
+        assert findings.statuses == {"succeeded": findings.accepted}
+        ended_itself = [death.code for death in cluster.deaths if death.name == "fetcher"]
+        assert ended_itself == ([STUCK_EXIT_CODE] if stuck_seconds < RESTORED_SECONDS else [])
+
+
+async def _ended(cluster: Cluster) -> int:
+    async with cluster.database() as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM witness.endings"))
+
+
+async def _is_consuming(cluster: Cluster, before: int) -> bool:
+    return await _ended(cluster) > before + RATE
