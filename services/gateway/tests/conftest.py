@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from firecrawl_words import Fetching
 from gateway_process import Gateway, serving
-from gateway_words import KEY
+from gateway_words import KEY, make_stream
 from little_store import LittleStore
 from redis.asyncio import Redis
 
@@ -36,6 +36,13 @@ async def running_gateway(
     log = tmp_path_factory.mktemp("gateway") / "log"
     async with serving(events_url=events_url, store=store, store_url=store_url, log=log, environment=measured) as gateway:
         yield gateway
+
+
+@pytest.fixture
+async def events(events: Redis) -> Redis:
+    """An events Redis as a store leaves it before the first promise."""
+    await make_stream(events)
+    return events
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 from common.clock import Clock
 from common.contracts.keys import KeyRecord, Scope
+from common.streams.names import ACCEPTED_STREAM, STORE_GROUP
+from redis.asyncio import Redis
 
 from gateway.access.api_keys import ApiKey, make_key, new_key_id, new_secret
 from gateway.access.key_ring import KeyRing
@@ -27,6 +29,11 @@ def assert_problem(answer: httpx2.Response, status: int, slug: str, *, is_traced
     assert document["title"] and document["detail"] and document["instance"].startswith("/")
     assert len(document["trace_id"] or "0" * 32) == 32 and (document["trace_id"] or not is_traced)
     return document
+
+
+async def make_stream(events: Redis) -> None:
+    """What a store does before anything is promised."""
+    await events.xgroup_create(ACCEPTED_STREAM, STORE_GROUP, id="0", mkstream=True)
 
 
 def new_key() -> ApiKey:

@@ -42,7 +42,7 @@ async def _break_off(client: httpx2.AsyncClient, events: Redis, body: bytes, *, 
     async def broken() -> AsyncIterator[bytes]:
         yield body
         async with asyncio.timeout(WAIT_SECONDS):
-            while not await events.exists(ACCEPTED_STREAM):
+            while not await events.xlen(ACCEPTED_STREAM):
                 await asyncio.sleep(0.01)
         raise ConnectionError("the sender is gone")
 
@@ -120,7 +120,7 @@ async def test_what_is_no_batch_is_refused_whole(
 ) -> None:
     answer = await client.post("/v1/batches", content=body, headers={"Content-Type": media_type} if media_type else {})
     assert_problem(answer, status, slug)
-    assert not await events.exists(ACCEPTED_STREAM)
+    assert not await events.xlen(ACCEPTED_STREAM)
 
 
 @pytest.mark.parametrize("body", [b"", b"\n\n", b"nonsense"])
@@ -207,7 +207,7 @@ async def test_a_body_that_is_too_large_is_refused_by_the_limit_it_breaks(client
     assert "1048576 bytes" in assert_problem(large, 413, "body-too-large")["detail"]
     many = await client.post("/v1/batches", content=b"x\n" * 2001, headers=NDJSON)
     assert "2000 lines" in assert_problem(many, 413, "body-too-large")["detail"]
-    assert not await events.exists(ACCEPTED_STREAM)
+    assert not await events.xlen(ACCEPTED_STREAM)
 
 
 async def test_the_same_batch_under_the_same_key_is_one_batch(client: httpx2.AsyncClient, events: Redis) -> None:
@@ -251,7 +251,7 @@ async def test_a_batch_that_is_still_arriving_holds_its_key(client: httpx2.Async
 
     first = asyncio.create_task(client.post("/v1/batches", content=slow(), headers=headers))
     async with asyncio.timeout(WAIT_SECONDS):
-        while not await events.exists(ACCEPTED_STREAM):
+        while not await events.xlen(ACCEPTED_STREAM):
             await asyncio.sleep(0.01)
     try:
         assert_problem(await client.post("/v1/batches", content=b"x", headers=headers), 409, "idempotency-key-in-flight")

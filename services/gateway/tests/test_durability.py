@@ -8,6 +8,7 @@ from common.clock import utc_now
 from common.contracts.fetches import AcceptedFetch, FetchRequest
 from common.ids import new_fetch_id
 from common.streams.names import ACCEPTED_STREAM
+from gateway_words import make_stream
 from redis.asyncio import Redis
 
 from gateway.errors import EventsUnavailable
@@ -43,4 +44,15 @@ async def test_a_redis_that_may_forget_is_not(publisher: Publisher, events: Redi
             await publisher.publish([_fetch()], traceparent=None)
     finally:
         await events.config_set(setting, good)
-    assert not await events.exists(ACCEPTED_STREAM)
+    assert not await events.xlen(ACCEPTED_STREAM)
+
+
+async def test_a_redis_without_the_stream_takes_no_promise_and_keeps_nothing_of_it(publisher: Publisher, events: Redis) -> None:
+    """As after a wipe, until a store has noted it, and on the first day until a store has been there."""
+    await events.flushall()
+    with pytest.raises(EventsUnavailable, match="no store has noted"):
+        await publisher.publish([_fetch(), _fetch()], traceparent=None)
+    assert await events.keys() == []
+    await make_stream(events)
+    await publisher.publish([_fetch()], traceparent=None)
+    assert await events.xlen(ACCEPTED_STREAM) == 1

@@ -104,7 +104,7 @@ async def test_what_is_not_made_here_is_refused_by_name(
     batch = {"urls": [options.get("url", "http://a.test/")], "formats": ["rawHtml"], "ignoreInvalidURLs": False}
     batch |= {name: value for name, value in options.items() if name != "url"}
     _refused(await client.post("/v2/batch/scrape", json=batch), 400)
-    assert not await events.exists(ACCEPTED_STREAM)
+    assert not await events.xlen(ACCEPTED_STREAM)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ async def test_batches_that_make_no_sense_are_refused(client: httpx2.AsyncClient
     for urls, more in (([], {}), (["ftp://a.test/"], {}), (["http://a.test/", "x y"], {"ignoreInvalidURLs": False}),
                        (["http://a.test/"] * 1001, {}), (["http://a.test/"], {"webhook": "http://a.test/"}), (None, {})):
         _refused(await client.post("/v2/batch/scrape", json={"urls": urls, "formats": ["rawHtml"]} | more), 400)
-    assert not await events.exists(ACCEPTED_STREAM)
+    assert not await events.xlen(ACCEPTED_STREAM)
 
 
 async def test_refusals_have_the_form_of_firecrawl_wherever_they_come_from(
@@ -288,5 +288,5 @@ async def test_headers_that_go_with_many_pages_are_bounded(client: httpx2.AsyncC
     pages = {"urls": [f"a.test/{number}" for number in range(100)], "formats": ["rawHtml"], "headers": headers}
     answer = await client.post("/v2/batch/scrape", json=pages)
     assert (answer.status_code, answer.json()["success"]) == (400, False)
-    assert "100 pages" in answer.text and not await events.exists(ACCEPTED_STREAM)
+    assert "100 pages" in answer.text and not await events.xlen(ACCEPTED_STREAM)
     assert (await client.post("/v2/batch/scrape", json=pages | {"urls": pages["urls"][:10]})).status_code == 200

@@ -14,7 +14,7 @@ from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH
 from fetchwork_local.ports import free_port
 from fetchwork_local.servers import embedded_redis
 from gateway_process import serving
-from gateway_words import KEY, assert_problem
+from gateway_words import KEY, assert_problem, make_stream
 from little_store import TOKEN, LittleStore
 from redis.asyncio import Redis
 
@@ -87,7 +87,7 @@ async def test_a_key_stands_for_one_request(client: httpx2.AsyncClient, events: 
 async def test_a_malformed_key_is_refused(client: httpx2.AsyncClient, events: Redis, key: str, path: str) -> None:
     answer = await client.post(path, json={"url": URL}, headers={"Idempotency-Key": key})
     assert_problem(answer, 400, "idempotency-key-malformed")
-    assert not await events.exists(ACCEPTED_STREAM)
+    assert not await events.xlen(ACCEPTED_STREAM)
 
 
 async def test_other_methods_have_no_keys(client: httpx2.AsyncClient, gateway: Any) -> None:
@@ -174,6 +174,8 @@ async def test_a_promise_is_replayed_after_restarts(
         gateway = await gateway_life.enter_async_context(
             serving(events_url=events_url, store=store, store_url=store_url, log=tmp_path / "log", environment=measured)
         )
+        events = connect_redis(events_url)
+        await make_stream(events)
         first = await _post(gateway.url, request)
         redrive = await _post(gateway.url, None, path="/v1/dead-letters/404/redrive", key="another")
         assert (first.status_code, redrive.status_code) == (202, 404)
@@ -188,7 +190,6 @@ async def test_a_promise_is_replayed_after_restarts(
             )
         assert_replay(await _post(gateway.url, request), first)
         assert_replay(await _post(gateway.url, None, path="/v1/dead-letters/404/redrive", key="another"), redrive)
-        events = connect_redis(events_url)
         assert await events.xlen(ACCEPTED_STREAM) == 1
         await events.aclose()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from common.streams.names import ACCEPTED_STREAM
 from gateway_words import assert_problem
 from redis.asyncio import Redis
 
@@ -87,7 +88,7 @@ async def test_a_plan_sends_nothing_to_its_urls_and_promises_nothing(client: htt
     assert await reader.read() == b"" and visits == [b"x"], "ours is the only visit"
     writer.close()
     server.close()
-    assert await events.keys() == []
+    assert await events.keys() == [ACCEPTED_STREAM.encode()] and not await events.xlen(ACCEPTED_STREAM)
 
 
 async def test_an_item_that_may_be_fetched_says_when(client: httpx2.AsyncClient) -> None:

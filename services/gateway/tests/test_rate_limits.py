@@ -132,7 +132,7 @@ async def test_a_refused_request_is_told_why_and_until_when(limited: LimitedGate
     left = items(refused.headers["ratelimit"])["requests"]
     assert left["r"] == 0 and int(refused.headers["retry-after"]) >= left["t"] > 0
     assert items(last.headers["ratelimit"])["requests"]["r"] == 0
-    assert not await events.exists(ACCEPTED_STREAM)
+    assert not await events.xlen(ACCEPTED_STREAM)
     after = await limited.metrics()
     assert after[REFUSALS, "requests"] == before[REFUSALS, "requests"] + 1
     assert {limit for name, limit in after if name == REFUSALS} == {"requests", "fetches", "queued"}

@@ -95,7 +95,7 @@ async def test_what_cannot_be_is_refused_where_it_stands(
     [error] = document["errors"]
     assert error["pointer"] == pointer and words in error["detail"]
     assert document["detail"].startswith("1 member ")
-    assert not await events.exists(ACCEPTED_STREAM, INGESTING_HASH)
+    assert not await events.xlen(ACCEPTED_STREAM) and not await events.exists(INGESTING_HASH)
 
 
 async def test_all_faults_of_times_are_named_at_once(later: httpx2.AsyncClient) -> None:

@@ -20,6 +20,7 @@ from store.handlers import Applied, Data, Delivery, Handler
 from store.metrics import StoreMetrics
 from store.queries import query
 from store.spans import set_span
+from store.wipes import note_wipe
 
 PARK = query("dead_letters_insert")
 TAKEOVER_EVERY_SECONDS = 5.0
@@ -70,6 +71,7 @@ class Ingest(Generic[Data]):
         self._metrics = metrics
         self._takeover_idle_ms = takeover_idle_ms
         self._is_ready = False
+        self._had_group = False
         self._has_own_pending = True
         self._next_takeover = 0.0
 
@@ -77,8 +79,7 @@ class Ingest(Generic[Data]):
         """Take one batch and apply it. After a fault its entries are still pending, and are read again first."""
         try:
             if not self._is_ready:
-                await self._member.ensure_group()
-                self._is_ready = True
+                await self._prepare()
             entries = await self._next_batch()
             if entries:
                 for part in parts_of(entries, limit_bytes=PART_LIMIT_BYTES):
@@ -86,9 +87,17 @@ class Ingest(Generic[Data]):
                 return GATHER_SECONDS
         except Exception as error:
             self._has_own_pending = True
-            self._is_ready = not str(error).startswith("NOGROUP")  # the stream was flushed: make the group again
+            if str(error).startswith("NOGROUP"):  # the stream was flushed: make the group again
+                self._is_ready = False
             raise
         return 0
+
+    async def _prepare(self) -> None:
+        """See that stream and group are there. Gateways promise nothing without the stream, so that a loss is noted first."""
+        if not await self._member.has_group():
+            await note_wipe(self._pool, self._member.stream, had_group=self._had_group, metrics=self._metrics)
+            await self._member.ensure_group()
+        self._is_ready = self._had_group = True
 
     async def _next_batch(self) -> list[StreamEntry]:
         if self._has_own_pending:

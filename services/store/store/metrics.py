@@ -112,6 +112,12 @@ class StoreMetrics:
         self.lost_entries = Counter(
             "fetchwork_lost_entries_total", "Entries trimmed before acknowledgement.", ["stream"], registry=registry
         )
+        self.wiped_at = Gauge(
+            "fetchwork_stream_wiped_timestamp_seconds",
+            "When this store last found a stream gone that had been there, with all that was not yet in the ledger; 0 for never.",
+            ["stream"],
+            registry=registry,
+        )
         self.transaction_seconds = Histogram(
             "fetchwork_ingest_seconds",
             "One ingest transaction.",
@@ -216,6 +222,7 @@ class StoreMetrics:
         for stream in (ACCEPTED_STREAM, ATTEMPTED_STREAM):
             self.dead_letters.labels(stream=stream)
             self.lost_entries.labels(stream=stream)
+            self.wiped_at.labels(stream=stream)
         for what in PRUNED:
             self.pruned.labels(what=what)
         for kind in OutcomeKind:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from common.chassis.health import Check, Soft, Unhealthy
+from common.streams.names import ACCEPTED_STREAM
 from redis.asyncio import Redis
 
 from store.database import Pool, fetch_rows
@@ -23,8 +24,9 @@ def store_checks(*, pool: Pool, events: Redis, broker: Redis, has_fetcher: Calla
         if (row["version"] or 0) < needed:  # a later one was made by a newer store, which earlier ones get on with
             raise Unhealthy(f"version {row['version'] or 0}, needs {needed}")
 
-    async def ping_events() -> None:
-        await events.ping()
+    async def accepts_promises() -> None:
+        if not await events.exists(ACCEPTED_STREAM):
+            raise Unhealthy("has no stream of accepted fetches")
 
     async def ping_broker() -> None:
         await broker.ping()
@@ -36,7 +38,7 @@ def store_checks(*, pool: Pool, events: Redis, broker: Redis, has_fetcher: Calla
     return {
         "postgres": postgres,
         "schema": schema,
-        "events": Soft(ping_events, is_needed_once=True),
+        "events": Soft(accepts_promises, is_needed_once=True),
         "broker": Soft(ping_broker, is_needed_once=True),
         "fetchers": Soft(fetchers),
     }

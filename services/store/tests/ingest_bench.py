@@ -56,6 +56,10 @@ class Bench:
     def _wake(self) -> None:
         self.woken += 1
 
+    def wiped_at(self, stream: str) -> float:
+        """When it found the stream wiped; 0 for never."""
+        return self.metrics.registry.get_sample_value("fetchwork_stream_wiped_timestamp_seconds", {"stream": stream}) or 0.0
+
     def parked(self, stream: str) -> float:
         """How many messages it counted as dead letters."""
         return self.metrics.registry.get_sample_value("fetchwork_dead_letters_total", {"stream": stream}) or 0.0

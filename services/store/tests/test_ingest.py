@@ -89,6 +89,7 @@ async def test_nothing_is_acknowledged_while_the_database_is_away(events: Redis,
     await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
     async with open_pool(database_url, size=4) as closing:
         bench = Bench(events, closing)
+        await bench.accept_member.ensure_group()
         await closing.close()
         with pytest.raises(DatabaseUnavailable):
             await bench.accept.run_once()
@@ -160,12 +161,43 @@ async def test_an_attempt_of_a_fetch_that_was_never_accepted_is_parked(events: R
 async def test_the_group_is_made_again_after_a_flush(events: Redis, pool: Pool) -> None:
     bench = Bench(events, pool)
     await bench.accept.run_once()
+    assert not bench.wiped_at(ACCEPTED_STREAM)
     await events.flushall()
     with pytest.raises(Exception, match="NOGROUP"):
         await bench.accept.run_once()
     await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
     await bench.accept.run_once()
     assert await _fetches(pool) == 1
+    assert bench.wiped_at(ACCEPTED_STREAM) and not bench.wiped_at(ATTEMPTED_STREAM)
+
+
+async def test_a_first_start_is_no_wipe_and_an_empty_redis_beside_a_full_ledger_is(events: Redis, pool: Pool) -> None:
+    first = Bench(events, pool)
+    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await first.accept.run_once()
+    again = Bench(events, pool)
+    await again.accept.run_once()
+    assert not first.wiped_at(ACCEPTED_STREAM) and not again.wiped_at(ACCEPTED_STREAM)
+    await events.flushall()
+    after = Bench(events, pool)
+    await after.accept.run_once()
+    assert after.wiped_at(ACCEPTED_STREAM)
+
+
+async def test_the_stream_is_made_only_when_a_wipe_has_been_noted(
+    events: Redis, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    bench = Bench(events, pool)
+    with monkeypatch.context() as patched:
+        patched.setattr("store.consumer.note_wipe", fail)  # a ledger that is away just then and not before
+        with pytest.raises(DatabaseUnavailable):
+            await bench.accept.run_once()
+    assert not await events.exists(ACCEPTED_STREAM)
+    await bench.accept.run_once()
+    assert await events.exists(ACCEPTED_STREAM)
 
 
 async def test_trimming_never_drops_an_unacknowledged_entry(events: Redis, pool: Pool) -> None:

@@ -56,6 +56,10 @@ class StreamMember:
         self._count = count
         self._block_ms = block_ms
 
+    async def has_group(self) -> bool:
+        """Whether stream and group are there. Nothing of ours removes either: where they were and are not, Redis was wiped."""
+        return any(_text(info["name"]) == self.group for info in await self._groups())
+
     async def ensure_group(self) -> None:
         """Create the group at 0, never at `$`: entries older than the group must be read too. Idempotent."""
         try:
@@ -93,9 +97,7 @@ class StreamMember:
 
     async def lag(self) -> int:
         """Entries not yet delivered plus entries pending, for this group; 0 before there is a stream."""
-        if not await self._redis.exists(self.stream):
-            return 0
-        for info in await self._redis.xinfo_groups(self.stream):
+        for info in await self._groups():
             if _text(info["name"]) == self.group:
                 return int(info["lag"] or 0) + int(info["pending"])
         return 0
@@ -108,6 +110,9 @@ class StreamMember:
         oldest = await self._redis.xpending_range(self.stream, self.group, "-", "+", OLDEST_ENTRIES) if entries else []
         idle_ms = max((int(entry["time_since_delivered"]) for entry in oldest), default=0)
         return Unacknowledged(entries=entries, idle_seconds=idle_ms / 1000)
+
+    async def _groups(self) -> list[dict[str, Any]]:
+        return await self._redis.xinfo_groups(self.stream) if await self._redis.exists(self.stream) else []
 
     async def _read(self, after: str, *, block_ms: int | None) -> list[StreamEntry]:
         reply = await self._redis.xreadgroup(

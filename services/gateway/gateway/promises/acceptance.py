@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.errors import IngestBacklog, Limit, QuotaExceeded, RecordsFull
+from gateway.errors import EventsUnavailable, IngestBacklog, Limit, QuotaExceeded, RecordsFull
 from gateway.idempotency.keys import KeyedRequest, Reserved
 from gateway.metrics import KeyVerdict
 
@@ -59,7 +59,10 @@ class Submission:
 
 
 def read_acceptance(first: Reserved, reply: Sequence[bytes]) -> Acceptance:
-    """What the script said of one submission. Raises IngestBacklog, QuotaExceeded or RecordsFull where a limit was reached."""
+    """What the script said of one submission.
+
+    Raises IngestBacklog, QuotaExceeded or RecordsFull where a limit was reached, and EventsUnavailable while there is no stream.
+    """
     match reply:
         case [b"accepted", _]:
             return Acceptance(first=first)
@@ -73,5 +76,7 @@ def read_acceptance(first: Reserved, reply: Sequence[bytes]) -> Acceptance:
             raise QuotaExceeded(Limit.QUEUED, QUEUED_RETRY_SECONDS, TOO_MANY_QUEUED)
         case [b"refused"]:
             raise RecordsFull("the limit of idempotency keys that are remembered is reached")
+        case [b"closed"]:
+            raise EventsUnavailable("the events Redis is empty, and no store has noted that yet")
         case _:
             raise IngestBacklog("the limit of fetches being ingested is reached")

@@ -11,6 +11,7 @@
 -- Returns for each submission what came of it, and
 --       accepted, new, shortened: its stream entry id, and with the last two a record was made   backlog, quota, refused: a limit
 --       replayed: id, time and status of the first try   in_flight, reused, unknown
+--       closed: there is no stream. A store makes it, after a wipe only when it has noted the loss, and nobody else does
 
 local ACCEPTED, INGESTING, KEY_ACCEPTED, KEY_FINISHED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ingesting = redis.call('HLEN', INGESTING)
@@ -52,7 +53,10 @@ local function new_among(ids, fetches)
 end
 
 local function append(event, key, ids, ids_new, fetches_new)
-  local entry = redis.call('XADD', ACCEPTED, '*', 'event', event)
+  local entry = redis.call('XADD', ACCEPTED, 'NOMKSTREAM', '*', 'event', event)
+  if not entry then
+    return nil
+  end
   for _, id in ipairs(ids) do
     redis.call('HSET', INGESTING, id, entry)
   end
@@ -88,6 +92,9 @@ local function submit(record, event, key, limit, fingerprint, at, hold_ms, fetch
     end
   end
   local entry = append(event, key, ids, ids_new, fetches_new)
+  if not entry then
+    return {'closed'}
+  end
   if record then
     redis.call('HSET', record, 'fingerprint', fingerprint, 'id', ids[1], 'at', at, 'entry', entry)
   end

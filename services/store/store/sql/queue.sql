@@ -293,6 +293,13 @@ SELECT coalesce(sum(fetches) FILTER (WHERE name = 'accepted'), 0)::bigint AS acc
        ) AS pending
 FROM fetch_counts;
 
+-- name: queue_reach
+-- How many fetches ever entered the ledger, and when the newest that it has was accepted.
+SELECT coalesce(sum(fetches), 0)::bigint AS accepted,
+       (SELECT accepted_at FROM fetches ORDER BY id DESC LIMIT 1) AS newest_at
+FROM fetch_counts
+WHERE name = 'accepted';
+
 -- name: queue_now
 -- Postgres's own time, which every decision about due work follows.
 SELECT now() AS now;
