@@ -4,20 +4,19 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 from fetchwork_local.ports import free_port
 from fetchwork_local.privileges import with_parent
-from harness.cluster import HARNESS_FOLDER, Cluster, open_cluster
+from harness.cluster import HARNESS_FOLDER, Cluster, OpenCluster, open_cluster
 from harness.mould import Mould, make_mould
 from harness.origin import FaultOrigin
 
 ORIGIN_ADDRESS = "127.9.0.3"
 ORIGIN_PORTS = 8
-OpenCluster = Callable[..., AbstractAsyncContextManager[Cluster]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import asyncpg
+import psutil
 from common.streams.connection import connect_redis
 from fetchwork_local import postgres, valkey
 from fetchwork_local.environments import service_environments
@@ -230,6 +231,13 @@ class Cluster:
                         return death
                 await asyncio.sleep(LOOK_SECONDS)
 
+    async def wait_frozen(self, name: str, *, seconds: float = 30) -> None:
+        """Until a failpoint with `!STOP` has frozen it. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while psutil.Process(self.pid(name)).status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(LOOK_SECONDS)
+        self.nodes[name].is_frozen = True
+
     def log(self, name: str) -> str:
         """All that it has logged."""
         path = self.folder / "logs" / f"{name}.log"
@@ -328,6 +336,10 @@ class Cluster:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+
+OpenCluster = Callable[..., AbstractAsyncContextManager[Cluster]]
+"""Opens a cluster of a case's own, with these variables of the environment."""
 
 
 @asynccontextmanager
