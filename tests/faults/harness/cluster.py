@@ -231,12 +231,11 @@ class Cluster:
                         return death
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def wait_frozen(self, name: str, *, seconds: float = 30) -> None:
-        """Until a failpoint with `!STOP` has frozen it. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while psutil.Process(self.pid(name)).status() != psutil.STATUS_STOPPED:
-                await asyncio.sleep(LOOK_SECONDS)
-        self.nodes[name].is_frozen = True
+    def notices_frozen(self, name: str) -> bool:
+        """Whether a failpoint with `!STOP` has frozen it by now."""
+        node = self.nodes[name]
+        node.is_frozen = psutil.Process(self.pid(name)).status() == psutil.STATUS_STOPPED
+        return node.is_frozen
 
     def log(self, name: str) -> str:
         """All that it has logged."""

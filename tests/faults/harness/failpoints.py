@@ -2,7 +2,7 @@
 
 A failpoint reads `after:store.consumer:Ingest._apply#2`: kill when that function has returned for the second time; `before:`
 kills when it is called. A return of an empty collection does not count, which is how a loop that found nothing is passed over.
-With `!STOP` at the end the process freezes there instead, until it gets SIGCONT: see `wait_frozen`.
+With `!STOP` at the end the process freezes there instead, until it gets SIGCONT: see `Cluster.notices_frozen`.
 """
 
 import functools
