@@ -1,7 +1,8 @@
 """From stream to ledger: read a batch, apply it in one transaction, park what cannot be applied, acknowledge.
 
 The order is commit, then acknowledge: a crash between the two delivers the batch again, and applying it again changes
-nothing. One bad message never blocks its neighbours: a refused batch is applied entry by entry.
+nothing. One bad message never blocks its neighbours: a refused batch is applied entry by entry. A store that cannot reach
+Postgres reads nothing, so that another takes its entries over.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from common.streams.consumer import StreamEntry, StreamMember
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from store.database import Connection, Pool, in_transaction
+from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.errors import DataRefused
 from store.handlers import Applied, Data, Delivery, Handler
 from store.metrics import StoreMetrics
@@ -101,6 +102,7 @@ class Ingest(Generic[Data]):
 
     async def _next_batch(self) -> list[StreamEntry]:
         if self._has_own_pending:
+            await fetch_rows(self._pool, "SELECT 1")  # to read an entry again starts its idle time anew: not while we are cut off
             entries = await self._member.read_own_pending("0")
             self._has_own_pending = bool(entries)
             if entries:

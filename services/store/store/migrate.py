@@ -2,6 +2,8 @@
 
 A session that waits in pg_advisory_lock() is a running statement with a snapshot, which makes CREATE INDEX
 CONCURRENTLY wait for it in turn; so the lock is polled. Applied migrations are never edited: their digests are kept.
+A migrator that froze or is cut off loses its session, and with it all locks. A migration that does not get its locks in time
+makes way for the traffic that queues behind it, and is tried again.
 """
 
 import asyncio
@@ -19,6 +21,14 @@ LOCK_KEY = 0x66657463  # "fetc"
 LOCK_POLL_SECONDS = 0.2
 LOCK_TIMEOUT_SECONDS = 60.0
 DDL_TIMEOUT_SECONDS = 300.0
+DDL_TRIES = 15
+DDL_REST_SECONDS = 1.0
+SERVER_SETTINGS = {
+    "application_name": "fetchwork-migrator",
+    "lock_timeout": "2s",
+    "idle_session_timeout": "15s",
+    "idle_in_transaction_session_timeout": "15s",
+}
 
 _FILE_NAME = re.compile(r"\A(\d{4})_(\w+)\.sql\Z")
 _CREATE_HISTORY = """
@@ -63,15 +73,16 @@ async def migrate(url: str, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECOND
     """Apply what is missing, each migration in its own transaction; returns what was applied. Idempotent.
 
     Raises MigrationRefused when an applied migration was edited or is unknown, DatabaseUnavailable when Postgres
-    cannot be reached or another migrator keeps the lock longer than `lock_timeout_seconds`.
+    cannot be reached, another migrator keeps the lock longer than `lock_timeout_seconds`, or others keep a table's.
     """
     try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=DDL_TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(
+            url, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=DDL_TIMEOUT_SECONDS, server_settings=SERVER_SETTINGS
+        )
     except (*TRANSIENT, asyncpg.PostgresError) as error:
         raise DatabaseUnavailable(f"cannot connect: {type(error).__name__}") from error
     try:
         await _lock(connection, timeout_seconds=lock_timeout_seconds)
-        await connection.execute("SET lock_timeout = '2s'")
         await connection.execute(_CREATE_HISTORY)
         return await _apply_missing(connection, migrations())
     finally:
@@ -99,12 +110,23 @@ async def _apply_missing(connection: asyncpg.Connection, known: list[Migration])
     applied = {row["version"] for row in rows}
     missing = [migration for migration in known if migration.version not in applied]
     for migration in missing:
-        async with connection.transaction():
-            await connection.execute(migration.text)
-            await connection.execute(
-                "INSERT INTO schema_migrations (version, name, digest) VALUES ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.digest,
-            )
+        await _apply(connection, migration)
     return missing
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    for remaining in reversed(range(DDL_TRIES)):
+        try:
+            async with connection.transaction():
+                await connection.execute(migration.text)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (version, name, digest) VALUES ($1, $2, $3)",
+                    migration.version,
+                    migration.name,
+                    migration.digest,
+                )
+            return
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            if not remaining:
+                raise DatabaseUnavailable(f"migration {migration.version:04} does not get its locks") from error
+        await asyncio.sleep(DDL_REST_SECONDS)

@@ -6,7 +6,7 @@ from importlib.resources import files
 import asyncpg
 import pytest
 from store.errors import DatabaseUnavailable, MigrationRefused
-from store.migrate import LOCK_KEY, migrate, migrations
+from store.migrate import LOCK_KEY, SERVER_SETTINGS, migrate, migrations
 
 CATALOG = """
 SELECT 'column' AS kind, table_name::text || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' '
@@ -97,3 +97,26 @@ async def test_only_the_owner_writes_the_history(empty_database_url: str) -> Non
     finally:
         await owner.execute("DROP OWNED BY reader_of_history; DROP ROLE reader_of_history")
         await owner.close()
+
+
+async def test_a_migration_waits_for_traffic_that_holds_its_table(empty_database_url: str) -> None:
+    """For longer than one try may: those that queue behind it would wait as long."""
+    await migrate(empty_database_url)
+    owner, traffic = await asyncpg.connect(empty_database_url), await asyncpg.connect(empty_database_url)
+    await owner.execute("DROP INDEX fetches_of_content; DELETE FROM schema_migrations WHERE version = 7")
+    async with traffic.transaction():
+        await traffic.execute("LOCK TABLE fetches IN ROW EXCLUSIVE MODE")
+        migrating = asyncio.create_task(migrate(empty_database_url))
+        while not await owner.fetchval("SELECT 1 FROM pg_stat_database WHERE xact_rollback > 0 AND datname = current_database()"):
+            assert not migrating.done()
+            await asyncio.sleep(0.1)
+    assert [migration.version for migration in await migrating] == [7]
+    await traffic.close()
+    await owner.close()
+
+
+async def test_a_migrator_that_does_nothing_loses_its_lock(empty_database_url: str) -> None:
+    connection = await asyncpg.connect(empty_database_url, server_settings=SERVER_SETTINGS | {"idle_session_timeout": "200ms"})
+    await connection.execute(f"SELECT pg_advisory_lock({LOCK_KEY})")
+    assert await migrate(empty_database_url), "the lock was never free"
+    assert connection.is_closed()

@@ -1,8 +1,11 @@
 """The relay over real servers: committed events reach the feed in order, at least once, under stable ids."""
 
+import asyncio
 import json
 
+import pytest
 from common.contracts.catalog import FETCH_FINISHED
+from common.streams.feed import append_to_feed
 from common.streams.names import FEED_STREAM
 from ledger_words import PACE, accept_events, accepted, at, attempted, claim_each, fetched
 from redis.asyncio import Redis
@@ -10,6 +13,7 @@ from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.dispatch.claim import Lease
 from store.fetches.record import Attempt, record
 from store.metrics import StoreMetrics
+from store.outbox import relay as relay_module
 from store.outbox.relay import LOCK_KEY, Relay
 
 
@@ -59,3 +63,32 @@ async def test_a_second_relay_leaves_the_outbox_to_the_first(pool: Pool, events:
         await other.fetchval("SELECT pg_advisory_lock($1)", LOCK_KEY)
         assert await Relay(pool=pool, redis=events, metrics=StoreMetrics()).run_once() > 0
     assert await _feed(events) == []
+
+
+async def test_a_relay_that_does_nothing_loses_its_turn_and_what_it_sent_is_sent_again(
+    pool: Pool, events: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that froze while it sent: Postgres ends its transaction, the next one sends, and then it wakes up."""
+    await _finish(pool, 1)
+    is_sent, wakes_up = asyncio.Event(), asyncio.Event()
+
+    async def append_and_freeze(redis: Redis, told: list[tuple[bytes, str]]) -> None:
+        await append_to_feed(redis, told)
+        if not is_sent.is_set():
+            is_sent.set()
+            await wakes_up.wait()
+
+    monkeypatch.setattr(relay_module, "append_to_feed", append_and_freeze)  # a freeze in the middle has no other door
+    frozen = asyncio.create_task(Relay(pool=pool, redis=events, metrics=StoreMetrics()).run_once())
+    await is_sent.wait()
+    assert await Relay(pool=pool, redis=events, metrics=StoreMetrics()).run_once() > 0, "two relays at once"
+    ended = await fetch_rows(
+        pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+    )  # as `idle_in_transaction_session_timeout` does after its 15 s
+    assert len(ended) == 1
+    await Relay(pool=pool, redis=events, metrics=StoreMetrics()).run_once()
+    wakes_up.set()
+    await frozen
+    feed = await _feed(events)
+    assert len(feed) == 2 and feed[0]["id"] == feed[1]["id"]
+    assert await fetch_rows(pool, "SELECT id FROM outbox") == []

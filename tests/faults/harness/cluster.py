@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 import asyncpg
+import psutil
 from common.streams.connection import connect_redis
 from fetchwork_local import postgres, valkey
 from fetchwork_local.environments import service_environments
@@ -229,6 +230,12 @@ class Cluster:
                     if death.name == name and not death.was_killed:
                         return death
                 await asyncio.sleep(LOOK_SECONDS)
+
+    def notices_frozen(self, name: str) -> bool:
+        """Whether a failpoint with `!STOP` has frozen it by now."""
+        node = self.nodes[name]
+        node.is_frozen = psutil.Process(self.pid(name)).status() == psutil.STATUS_STOPPED
+        return node.is_frozen
 
     def log(self, name: str) -> str:
         """All that it has logged."""
