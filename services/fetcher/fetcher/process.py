@@ -27,6 +27,7 @@ from redis.asyncio import Redis
 
 from fetcher.announce import announce
 from fetcher.egress.client import EgressClient
+from fetcher.errors import RejectionReason
 from fetcher.metrics import FetcherMetrics
 from fetcher.politeness.robots import RobotsGate
 from fetcher.politeness.robots_metrics import RobotsMetrics
@@ -183,6 +184,12 @@ class FetcherThread:
         fetcher = self._started.result()
         fetcher.progress.note_taken()
         fetcher.tasks.take_batch(message)
+
+    def reject(self, reason: RejectionReason, error_class: str) -> None:
+        """A message that is no task of ours; see `Tasks.reject`."""
+        fetcher = self._started.result()
+        fetcher.progress.note_taken()
+        fetcher.tasks.reject(reason, error_class)
 
     def begin_drain(self) -> None:
         """Stop announcing this worker, and give what runs its last time. Idempotent; safe in a signal handler."""

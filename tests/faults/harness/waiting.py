@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from harness.cluster import Cluster
+from harness.load import Load
 
 Value = TypeVar("Value")
 LOOK_SECONDS = 0.1
@@ -26,3 +28,17 @@ async def metric(cluster: Cluster, name: str, series: str) -> float:
         if line.startswith(f"{series} "):
             return float(line.rpartition(" ")[2])
     return 0.0
+
+
+async def meet_hosts(cluster: Cluster, load: Load) -> None:
+    """One fetch of each host of the origin to its end: hosts that nobody knows get one at a time."""
+    met: set[str] = set()
+    while len(met) < len(cluster.origin.ports):
+        met.add(urlsplit(cluster.origin.url(token := load.token())).netloc)
+        await load.submit(token)
+
+    async def all_ended() -> bool:
+        async with cluster.database() as connection:
+            return await connection.fetchval("SELECT count(*) FROM fetch_queue") == 0
+
+    await wait_for("the end of the first fetches", all_ended)
