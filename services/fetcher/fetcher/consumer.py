@@ -10,7 +10,7 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
-from kombu import Message
+from kombu.message import Message
 
 from fetcher.errors import RejectionReason
 
@@ -61,4 +61,4 @@ class CommandConsumer(Consumer):  # type: ignore[misc]
     def _drop(self, message: Message, reason: RejectionReason, error: Exception | None) -> None:
         self._reject(reason, type(error).__name__ if error is not None else "UnknownMessage")
         if not message.acknowledged:
-            message.reject_log_error(celery_log, self.connection_errors)
+            message.reject_log_error(celery_log, self.connection_errors)  # type: ignore[no-untyped-call]
