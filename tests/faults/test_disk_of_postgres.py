@@ -10,7 +10,7 @@ from harness.checker import assert_kept
 from harness.cluster import Cluster
 from harness.load import open_load
 from harness.recovery import wait_recovered
-from harness.small_disk import small_disk
+from harness.small_disk import SmallDisk, small_disk
 from harness.waiting import meet_hosts, wait_for
 
 PER_SECOND = 20
@@ -56,12 +56,10 @@ async def test_a_full_disk_of_postgres_loses_nothing(
                 await cluster.wait_ready("postgres")
                 await wait_recovered(cluster, per_second=PER_SECOND)
             findings = await assert_kept(cluster, load)
-        print(cluster.deaths, load.answers, [l for l in cluster.log("postgres").splitlines() if "PANIC" in l][:3])
-        print([l[:300] for l in cluster.log("store").splitlines() if "loop pass failed" in l][:5])
         assert ("PANIC" in cluster.log("postgres")) is is_log_full
         assert findings.statuses == {"succeeded": len(load.submitted)}
 
 
-async def _is_in_log(cluster: Cluster, disk) -> bool:
+async def _is_in_log(cluster: Cluster, disk: SmallDisk) -> bool:
     disk.fill()
     return NO_SPACE in cluster.log("postgres")

@@ -33,7 +33,9 @@ class LedgerClock:
         self._wall, self._now = wall, now
         self._anchor = wall(), now()
         self._skew = Gauge(
-            "fetchwork_clock_skew_seconds", "How far this machine's clock was ahead of Postgres's when last asked.", registry=registry
+            "fetchwork_clock_skew_seconds",
+            "How far this machine's clock was ahead of Postgres's when last asked.",
+            registry=registry,
         )
 
     def __call__(self) -> datetime:

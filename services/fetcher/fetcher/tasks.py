@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Tasks:
-    """The work of this process: commands in, outcomes out. `take_batch` and `reject` are for other threads, the rest for the loop."""
+    """The work of this process: commands in, outcomes out. `take_batch` and `reject` are for Celery, the rest for the loop."""
 
     def __init__(
         self,

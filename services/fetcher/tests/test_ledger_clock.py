@@ -70,7 +70,8 @@ async def test_it_asks_the_store_and_outlives_answers_that_are_none() -> None:
     url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
     machine = Machine(TRUE + HOUR)
     async with store_session() as session:
-        keeping = asyncio.create_task(machine.clock.keep(StoreAddress(url=url, token="secret"), session=session, stopping=stopping))
+        store = StoreAddress(url=url, token="secret")
+        keeping = asyncio.create_task(machine.clock.keep(store, session=session, stopping=stopping))
         async with asyncio.timeout(10):
             while answers:
                 await asyncio.sleep(0.05)

@@ -15,14 +15,14 @@ LOOK_SECONDS = 0.1
 
 
 @contextmanager
-def few_files(cluster: Cluster, name: str, *, spare: int) -> Iterator[int]:
-    """A process may open no more than `spare` files beyond those that it has, for as long as the context is open; the limit."""
+def few_files(cluster: Cluster, name: str, *, spare: int) -> Iterator[None]:
+    """A process may open no more than `spare` files beyond those that it has, and none below 0, while the context is open."""
     pid = cluster.pid(name)
     _, hard = before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    limit = max(int(entry) for entry in os.listdir(f"/proc/{pid}/fd")) + 1 + spare
+    limit = max(int(entry) for entry in os.listdir(f"/proc/{pid}/fd")) + 1 + spare if spare >= 0 else 0
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, hard))
     try:
-        yield limit
+        yield
     finally:
         with suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
