@@ -7,6 +7,7 @@ from time import monotonic
 from common.clock import utc_now
 from fetcher.metrics import FetcherMetrics
 from fetcher.politeness.robots_metrics import RobotsMetrics
+from fetcher.ledger_clock import LedgerClock
 from fetcher.progress import Progress
 from fetcher.slots import Slots
 from gateway.metrics import GatewayMetrics
@@ -56,6 +57,7 @@ def registries() -> dict[str, CollectorRegistry]:
     fetcher = FetcherMetrics(slots)
     RobotsMetrics(fetcher.registry).watch_kept(lambda: 0)
     Progress(slots, stuck_seconds=1, clock=utc_now, now=monotonic, registry=fetcher.registry)
+    LedgerClock(wall=utc_now, now=monotonic, registry=fetcher.registry)
     return {"gateway": GatewayMetrics().registry, "fetcher": fetcher.registry, "store": StoreMetrics().registry}
 
 

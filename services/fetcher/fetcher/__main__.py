@@ -26,7 +26,7 @@ def main() -> int:
     stop_on_signals(fetcher.begin_drain)
     fetcher.start()
     settle_garbage_collector()
-    exit_code = run_worker(app, name=fetcher.worker, threads=settings.fetcher_threads)
+    exit_code = run_worker(app, name=fetcher.worker, threads=settings.fetcher_threads, reject=fetcher.reject)
     fetcher.close()
     tracing.shutdown()
     return exit_code

@@ -7,6 +7,7 @@ store's queue recovers every command, and is the only thing that does.
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from celery import Celery
@@ -14,6 +15,7 @@ from celery.worker import WorkController, state
 from common.contracts.catalog import FETCH_PERFORM
 from common.streams.names import COMMAND_QUEUE
 
+from fetcher.consumer import CommandConsumer, Reject
 from fetcher.settings import FetcherSettings
 
 STOP_POLL_SECONDS = 0.5
@@ -87,8 +89,8 @@ def stop_on_signals(on_stop: Callable[[], None]) -> None:
         signal.signal(number, stop)
 
 
-def run_worker(app: Celery, *, name: str, threads: int) -> int:
-    """Consume until told to stop, in this thread; return the exit code.
+def run_worker(app: Celery, *, name: str, threads: int, reject: Reject) -> int:
+    """Consume until told to stop, in this thread; return the exit code. `reject` is told of messages that are no task of ours.
 
     A worker that stops takes no further message, puts those that wait in memory back, and waits for the tasks that run.
     `WorkController` is Celery's worker without its command-line program: that would install signal handlers of its own, among
@@ -100,6 +102,7 @@ def run_worker(app: Celery, *, name: str, threads: int) -> int:
         pool="threads",  # the one stock pool whose tasks share a process, and so its event loop
         concurrency=threads,
         queues=[COMMAND_QUEUE],
+        consumer_cls=partial(CommandConsumer, reject=reject),
         loglevel="WARNING",
         # Workers do not talk to each other: all three cost broker traffic and are behind known stalls after reconnects.
         without_mingle=True,

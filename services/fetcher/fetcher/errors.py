@@ -44,6 +44,7 @@ class RejectionReason(StrEnum):
 
     UNDECODABLE = "undecodable"
     UNKNOWN_TYPE = "unknown_type"
+    UNKNOWN_TASK = "unknown_task"
 
 
 class CommandRejected(FetcherError):

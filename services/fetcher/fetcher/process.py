@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from secrets import token_hex
 from threading import Thread
+from time import monotonic
 
 import structlog
 import uvloop
@@ -27,6 +28,8 @@ from redis.asyncio import Redis
 
 from fetcher.announce import announce
 from fetcher.egress.client import EgressClient
+from fetcher.errors import RejectionReason
+from fetcher.ledger_clock import LedgerClock
 from fetcher.metrics import FetcherMetrics
 from fetcher.politeness.robots import RobotsGate
 from fetcher.politeness.robots_metrics import RobotsMetrics
@@ -71,9 +74,10 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     metrics = FetcherMetrics(slots)
     events, broker = _connections(settings, metrics)
     client = _open_client(settings)
+    loop = asyncio.get_running_loop()
+    ledger_clock = clock = LedgerClock(wall=clock, now=monotonic, registry=metrics.registry)
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
-    loop = asyncio.get_running_loop()
     progress = Progress(slots, stuck_seconds=settings.stuck_seconds, clock=clock, now=loop.time, registry=metrics.registry)
     async with store_session() as session:
         robots = RobotsGate(
@@ -84,6 +88,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             clock=clock,
         )
         reporter = Reporter(events, store=store, session=session, metrics=metrics, clock=clock)
+        keeping_time = loop.create_task(ledger_clock.keep(store, session=session, stopping=draining))
         publishing = loop.create_task(reporter.run())
         telling = loop.create_task(slowdowns.run(broker))
         watching = loop.create_task(progress.watch(broker, stopping=draining, stuck=(draining, idle)))
@@ -114,6 +119,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             await close_all(
                 lambda: announcing,
                 lambda: watching,
+                lambda: keeping_time,
                 robots.close,
                 client.close,
                 partial(_cancel, telling),
@@ -183,6 +189,12 @@ class FetcherThread:
         fetcher = self._started.result()
         fetcher.progress.note_taken()
         fetcher.tasks.take_batch(message)
+
+    def reject(self, reason: RejectionReason, error_class: str) -> None:
+        """A message that is no task of ours; see `Tasks.reject`."""
+        fetcher = self._started.result()
+        fetcher.progress.note_taken()
+        fetcher.tasks.reject(reason, error_class)
 
     def begin_drain(self) -> None:
         """Stop announcing this worker, and give what runs its last time. Idempotent; safe in a signal handler."""

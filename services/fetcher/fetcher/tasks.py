@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Tasks:
-    """The work of this process: commands in, outcomes out. `take_batch` is for Celery threads, the rest for the loop."""
+    """The work of this process: commands in, outcomes out. `take_batch` and `reject` are for Celery, the rest for the loop."""
 
     def __init__(
         self,
@@ -72,8 +72,7 @@ class Tasks:
         try:
             envelope = read_batch(message)
         except CommandRejected as rejected:
-            self._metrics.rejected(rejected.reason)
-            log.error("command rejected", reason=rejected.reason, error=rejected.error_class)
+            self.reject(rejected.reason, rejected.error_class)
             return
         self._metrics.received.inc(len(envelope.data.fetches))
         for train_id, commands in groupby(envelope.data.fetches, key=_train_id):
@@ -82,6 +81,11 @@ class Tasks:
                     self._take(command, sent_at=envelope.time)
             else:
                 self._take_train(tuple(commands), sent_at=envelope.time)
+
+    def reject(self, reason: RejectionReason, error_class: str) -> None:
+        """Count a message that is no command; what it may have held is recovered by its lease."""
+        self._metrics.rejected(reason)
+        log.error("command rejected", reason=reason, error=error_class)
 
     async def finish(self, *, seconds: float) -> None:
         """Wait for running attempts and their publication, then cancel what is left; its leases recover it."""

@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 
-from store.api import audit, batches, contents, dead_letters, fetches, hosts, keys, overview, plans, robots
+from store.api import audit, batches, clocks, contents, dead_letters, fetches, hosts, keys, overview, plans, robots
 from store.api.access import Access
 from store.errors import DatabaseUnavailable, DataRefused, EventsUnavailable
 
@@ -18,6 +18,7 @@ def create_app(access: Access) -> FastAPI:
     app.state.access = access
     app.include_router(fetches.router)
     app.include_router(batches.router)
+    app.include_router(clocks.router)
     app.include_router(contents.router)
     app.include_router(robots.router)
     app.include_router(hosts.router)

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.failpoints import wrap_function
 from harness.poison import die_of_poison
+from harness.surroundings import false_clock, fixed_names
 
 MUTANT = "MUTANT"
 """The environment variable that names one."""
@@ -67,7 +68,7 @@ def _cut_the_stream_by_its_length() -> None:
         @functools.wraps(load_script)
         def loading(redis: Any, name: str) -> Any:
             text = load_script(redis, name).script
-            plain, cut = "'XADD', ACCEPTED, '*'", f"'XADD', ACCEPTED, 'MAXLEN', '{STREAM_LIMIT}', '*'"
+            plain, cut = "'NOMKSTREAM', '*'", f"'NOMKSTREAM', 'MAXLEN', '{STREAM_LIMIT}', '*'"
             assert name != "accept" or plain in text
             return redis.register_script(text.replace(plain, cut))
 
@@ -203,4 +204,6 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
     "drop_one_in_a_hundred": _drop_one_outcome_in_a_hundred,
     "body_of_another": _report_the_body_of_another,
     "poison": die_of_poison,
+    "fixed_names": fixed_names,
+    "false_clock": false_clock,
 }

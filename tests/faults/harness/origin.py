@@ -38,7 +38,10 @@ class FaultOrigin:
     ports: Sequence[int]
 
     def url(self, token: str, *, seconds: float = 0.0) -> str:
-        """The URL of a token; the same host each time for the same token. It answers after `seconds`."""
+        """The URL of a token; the same host each time for the same token. It answers after `seconds`.
+
+        A query of `bytes=` makes its body so much longer, by bytes that nothing compresses.
+        """
         port = self.ports[int.from_bytes(hashlib.sha256(token.encode()).digest()[:2], "big") % len(self.ports)]
         return f"http://{self.address}:{port}/f/{token}" + (f"?seconds={seconds:g}" if seconds else "")
 
@@ -58,6 +61,7 @@ async def serve(log_path: str, address: str, ports: Sequence[int]) -> None:
     async def answer(request: web.Request) -> web.Response:
         token = request.match_info["token"]
         body = b" ".join((token.encode(), secrets.token_hex(16).encode(), PADDING))
+        body += secrets.token_bytes(int(request.query.get("bytes", "0")))
         os.write(log, f"{token} {hashlib.sha256(body).hexdigest()} {time.time():.6f}\n".encode())
         if seconds := float(request.query.get("seconds", "0")):
             await asyncio.sleep(min(seconds, 60.0))
