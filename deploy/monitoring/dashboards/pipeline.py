@@ -201,6 +201,7 @@ BACKLOGS = Row(
             "Retries are the plan's, redeliveries are leases that ended: a worker died, or the broker was wiped.",
             (rate("fetchwork_retries_total"), "retries"),
             (rate("fetchwork_dispatch_redeliveries_total"), "redeliveries"),
+            (rate("fetchwork_dispatch_last_total"), "last of all tries, by themselves"),
             (rate("fetchwork_fetches_snoozed_total"), "given back before their turn"),
             unit="ops",
         ),

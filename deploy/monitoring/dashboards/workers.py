@@ -7,6 +7,7 @@ from dashboards.process import process_row
 from dashboards.promql import age, highest, mean, quantile, rate, share, total
 
 ATTEMPT, SLOTS = "fetchwork_attempt_duration_seconds", "fetchwork_fetcher_slots"
+CLOCK_SKEW = "fetchwork_clock_skew_seconds"
 PROGRESS = "fetchwork_worker_progress_timestamp_seconds"
 
 ENOUGH = Row(
@@ -39,6 +40,7 @@ ENOUGH = Row(
         ),
         number("Fetchers", "That announce slots, as the store sees them.", highest("fetchwork_workers")),
         number("Slots", "Of all fetchers.", total(SLOTS)),
+        number("Clock ahead", "Of the worst machine, before Postgres; leases go by Postgres.", highest(CLOCK_SKEW), unit="s"),
     ],
 )
 SLOTS_OVER_TIME = Row(

@@ -3,7 +3,8 @@
 FetcherError
 ├── ExchangeFailed    a remote host or our own policy ended an exchange; `perform` turns it into an outcome
 ├── AttemptSnoozed    an attempt ended before its first hop, for the host's pace; `perform` turns it into an outcome
-└── CommandRejected   a message that is not a command we know; `tasks` counts and drops it
+├── CommandRejected   a message that is not a command we know; `tasks` counts and drops it
+└── TakeUnknown       nobody could tell whether a message had been taken before; `tasks` counts and drops it
 """
 
 from datetime import datetime
@@ -54,3 +55,7 @@ class CommandRejected(FetcherError):
         super().__init__(reason, error_class)
         self.reason = reason
         self.error_class = error_class
+
+
+class TakeUnknown(FetcherError):
+    """The broker did not say whether anybody took the message before; the leases inside it end by themselves."""

@@ -24,6 +24,10 @@ class DropReason(StrEnum):
     """Why a command ended without an outcome; its lease recovers it. The value is a metric label."""
 
     LEASE_ENDED = "lease_ended"
+    REPEATED = "repeated"
+    """Its message had been taken before."""
+    UNCONFIRMED = "unconfirmed"
+    """Nobody could tell whether it had."""
     STOPPING = "stopping"
 
 

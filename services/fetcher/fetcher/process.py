@@ -39,6 +39,7 @@ from fetcher.progress import Progress
 from fetcher.report import Reporter, StoreAddress, store_session
 from fetcher.settings import FetcherSettings
 from fetcher.slots import Slots
+from fetcher.takes import Takes
 from fetcher.tasks import Tasks
 
 START_TIMEOUT_SECONDS = 10.0
@@ -80,13 +81,8 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     store = StoreAddress(url=settings.store_url, token=settings.store_token.get_secret_value())
     progress = Progress(slots, stuck_seconds=settings.stuck_seconds, clock=clock, now=loop.time, registry=metrics.registry)
     async with store_session() as session:
-        robots = RobotsGate(
-            client,
-            store=RobotsStore(store, session=session, clock=clock),
-            metrics=RobotsMetrics(metrics.registry),
-            user_agent=settings.user_agent,
-            clock=clock,
-        )
+        kept = RobotsStore(store, session=session, clock=clock)
+        robots = _open_robots(client, kept, metrics=metrics, user_agent=settings.user_agent, clock=clock)
         reporter = Reporter(events, store=store, session=session, metrics=metrics, clock=clock)
         keeping_time = loop.create_task(ledger_clock.keep(store, session=session, stopping=draining))
         publishing = loop.create_task(reporter.run())
@@ -108,6 +104,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             robots=robots,
             slowdowns=slowdowns,
             draining=draining,
+            takes=Takes(broker),
         )
         try:
             phase.begin_serving()
@@ -163,6 +160,12 @@ def _open_client(settings: FetcherSettings) -> EgressClient:
         budgets=settings.budgets,
         proxy=settings.egress_proxy,
     )
+
+
+def _open_robots(
+    client: EgressClient, kept: RobotsStore, *, metrics: FetcherMetrics, user_agent: str, clock: Clock
+) -> RobotsGate:
+    return RobotsGate(client, store=kept, metrics=RobotsMetrics(metrics.registry), user_agent=user_agent, clock=clock)
 
 
 class FetcherThread:

@@ -22,13 +22,17 @@ from pydantic import ValidationError
 
 from fetcher.attempts import Attempts
 from fetcher.egress.client import EgressClient
-from fetcher.errors import CommandRejected, RejectionReason
+from fetcher.errors import CommandRejected, RejectionReason, TakeUnknown
 from fetcher.metrics import DropReason, FetcherMetrics, SnoozeReason
 from fetcher.politeness.admission import Gate
 from fetcher.politeness.slowdowns import Slowdowns
 from fetcher.report import Reporter
 from fetcher.slots import Slots
+from fetcher.takes import Takes
 from fetcher.train import Halt, TrainRun
+
+TAKE_TIMEOUT_SECONDS = 5.0
+"""How long the broker may take to say that a message is new; its own client gives up sooner."""
 
 log = structlog.get_logger()
 
@@ -49,8 +53,10 @@ class Tasks:
         robots: Gate | None = None,
         slowdowns: Slowdowns | None = None,
         draining: asyncio.Event | None = None,
+        takes: Takes | None = None,
     ) -> None:
         self._loop = loop
+        self._takes = takes
         self._slots = slots
         self._metrics = metrics
         self._clock = clock
@@ -75,6 +81,10 @@ class Tasks:
             self.reject(rejected.reason, rejected.error_class)
             return
         self._metrics.received.inc(len(envelope.data.fetches))
+        if (reason := self._reason_to_leave(envelope)) is not None:
+            for command in envelope.data.fetches:
+                self._attempts.drop(command, reason=reason)
+            return
         for train_id, commands in groupby(envelope.data.fetches, key=_train_id):
             if train_id is None:
                 for command in commands:
@@ -95,6 +105,20 @@ class Tasks:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=1.0)
+
+    def _reason_to_leave(self, envelope: Envelope[PerformFetches]) -> DropReason | None:
+        """Why none of it is run: its message came before, or nobody can tell. Without `takes` each is the first."""
+        if self._takes is None:
+            return None
+        seconds = max(map(self._attempts.seconds_of_lease, envelope.data.fetches), default=0.0)
+        asking = asyncio.run_coroutine_threadsafe(self._takes.is_first(envelope.id, lease_seconds=seconds), self._loop)
+        try:
+            is_first = asking.result(TAKE_TIMEOUT_SECONDS)
+        except (TakeUnknown, TimeoutError) as error:
+            asking.cancel()
+            log.warning("take not confirmed", error=str(error) or type(error).__name__)
+            return DropReason.UNCONFIRMED
+        return None if is_first else DropReason.REPEATED
 
     def _take(self, command: PerformFetch, *, sent_at: datetime) -> None:
         if not self._take_slot(self._attempts.seconds_of_lease(command)):

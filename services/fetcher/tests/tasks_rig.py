@@ -40,7 +40,7 @@ class Published:
 class Rig:
     """Tasks over a real client, with everything around them in reach."""
 
-    def __init__(self, client: Any, *, slots: int, robots: Any = None) -> None:
+    def __init__(self, client: Any, *, slots: int, robots: Any = None, takes: Any = None) -> None:
         self.slots, self.published, self.draining = Slots(slots), Published(), asyncio.Event()
         self.metrics = FetcherMetrics(self.slots)
         self.slowdowns = Slowdowns(clock=utc_now, metrics=self.metrics)
@@ -56,6 +56,7 @@ class Rig:
             robots=robots,
             slowdowns=self.slowdowns,
             draining=self.draining,
+            takes=takes,
         )
 
     def sample(self, name: str, **labels: str) -> float | None:

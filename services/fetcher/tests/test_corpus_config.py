@@ -86,7 +86,7 @@ async def test_no_second_channel_leads_around_the_guard(case: Any, make_client, 
     corpus.played.add(case["id"])
 
 
-TO_THE_STORE = ("report.py", "politeness/robots_store.py")
+TO_THE_STORE = ("ledger_clock.py", "report.py", "politeness/robots_store.py")
 """These hold a session too, for our own store, whose address is a setting."""
 
 

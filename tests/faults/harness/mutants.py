@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.failpoints import wrap_function
 from harness.poison import die_of_poison
-from harness.surroundings import false_clock, fixed_names
+from harness.surroundings import false_clock, fixed_names, lost_acknowledgements
 
 MUTANT = "MUTANT"
 """The environment variable that names one."""
@@ -206,4 +206,5 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
     "poison": die_of_poison,
     "fixed_names": fixed_names,
     "false_clock": false_clock,
+    "lost_acknowledgements": lost_acknowledgements,
 }

@@ -1,10 +1,15 @@
-"""A process in other surroundings: names that are looked up in a file, a wall clock that is wrong. Patched in as mutants are."""
+"""A process in other surroundings: names that are looked up in a file, a clock that is wrong, acknowledgements that get lost.
+
+Patched in as mutants are.
+"""
 
 import os
 import socket
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness.failpoints import wrap_function
 
@@ -12,6 +17,8 @@ NAMES_FILE = "FAULTS_NAMES_FILE"
 """The environment variable of `fixed_names` that says where the names are."""
 CLOCK_FILE = "FAULTS_CLOCK_FILE"
 """The environment variable of `false_clock` that says where its error is, in seconds."""
+LOST_ACKNOWLEDGEMENTS = 2
+"""Fewer than a worker may have open: beyond that it would take no further message."""
 
 
 def fixed_names() -> None:
@@ -38,3 +45,21 @@ def false_clock() -> None:
 
     time.time = now
     wrap_function("common.clock", "utc_now", lambda _: lambda: datetime.fromtimestamp(now(), UTC))
+
+
+def lost_acknowledgements() -> None:
+    """A worker whose first acknowledgements do not arrive, as when the connection breaks between a task's begin and that."""
+
+    def wrapper(ack: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
+        lost = 0
+
+        def acknowledge(queue: Any, delivery_tag: str) -> None:
+            nonlocal lost
+            if lost < LOST_ACKNOWLEDGEMENTS:
+                lost += 1
+                raise ConnectionResetError("cut before the acknowledgement")
+            ack(queue, delivery_tag)
+
+        return acknowledge
+
+    wrap_function("kombu.transport.redis", "QoS.ack", wrapper)

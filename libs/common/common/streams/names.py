@@ -38,6 +38,8 @@ WORKER_KEY_PREFIX: Final = "fetchwork:v1:worker:"
 """Worker id → slots, with a short expiry that the worker keeps renewing."""
 TRAIN_WORKER_KEY_PREFIX: Final = "fetchwork:v1:train-worker:"
 """The same, from workers that know trains. The store sends trains only while all who announce slots know them."""
+TAKEN_KEY_PREFIX: Final = "fetchwork:v1:taken:"
+"""Id of a command's envelope → the worker that took it first, with an expiry behind its leases."""
 SLOWDOWN_CHANNEL: Final = "fetchwork:v1:slowdowns"
 """Workers tell each other here that a host asked to be left alone, so that the trains of all of them stop. A hint that may be
 lost: the store has it from the outcome."""
