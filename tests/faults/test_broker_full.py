@@ -15,7 +15,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 PER_SECOND = 30.0
 FULL_SECONDS = 5.0
-SPARE_BYTES = 512 * 1024
+SPARE_BYTES = 16 * 1024 * 1024
 LOG_OF_THE_BROKER = "appendonly yes\nappendfsync everysec"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ LONG_LEASE = {"FETCHWORK_LEASE_MARGIN_SECONDS": "120"}
 """So that what is back within seconds came back for the marker and not for the end of its lease."""
 BACK_SECONDS = 5.0
 SLACK_SECONDS = 10.0
+RESTART_LIMIT_SECONDS = 10.0
+"""Recovery after a Redis restarted."""
 
 
 async def _commands(cluster: Cluster) -> int:
@@ -117,6 +120,26 @@ async def test_case_18_a_broker_wiped_again_and_again_under_load(cluster: Cluste
         findings = await assert_kept(cluster, load)
     assert findings.statuses == {"succeeded": findings.accepted}
     assert cluster.log("store").count("broker marker missing") >= 5
+
+
+async def test_a_worker_is_back_within_seconds_of_a_broker_that_was_away_for_long(cluster: Cluster) -> None:
+    async with open_load(cluster, prefix="away") as load:
+        cluster.kill("broker", stays_down=True)
+        await load.submit_many(5)
+        await wait_for("eight tries to reach it", lambda: _tries(cluster, 8), seconds=30)
+        cluster.start("broker")
+        await cluster.wait_ready("broker")
+        began = time.monotonic()
+        await _wait_empty(cluster)
+        assert time.monotonic() - began < RESTART_LIMIT_SECONDS
+        findings = await assert_kept(cluster, load)
+    assert findings.statuses == {"succeeded": findings.accepted}
+    pauses = [float(pause) for pause in re.findall(r"Trying again in ([0-9.]+) seconds", cluster.log("fetcher"))]
+    assert max(pauses) <= 2.0
+
+
+async def _tries(cluster: Cluster, count: int) -> bool:
+    return cluster.log("fetcher").count("Trying again in") >= count
 
 
 def _keep_a_log(configuration: Path) -> None:

@@ -1,4 +1,6 @@
-"""Celery's consumer, but for messages that are no task of ours: each is dropped and counted, and none is ever quoted.
+"""Celery's consumer, but for messages that are no task of ours, and for how soon it is back.
+
+Of those messages each is dropped and counted, and none is ever quoted.
 
 Celery writes such a message into its log, where the credentials of a request do not belong, and ends the worker at a body of
 another shape. That message would then be put back on the way out, and end the next worker. A dropped command is recovered by
@@ -6,6 +8,7 @@ its lease.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -20,6 +23,8 @@ Reject = Callable[[RejectionReason, str], None]
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
 """What Celery trips over when a message is not shaped as it expects. Errors of the connection are none of these."""
 
+RECONNECT_FIRST_SECONDS, RECONNECT_LIMIT_SECONDS = 0.5, 2.0
+
 celery_log = get_logger(__name__)
 
 
@@ -29,6 +34,12 @@ class CommandConsumer(Consumer):  # type: ignore[misc]
     def __init__(self, *arguments: Any, reject: Reject, **named: Any) -> None:
         self._reject = reject
         super().__init__(*arguments, **named)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Try until the broker is there, two seconds apart at most. Celery's own pause grows to half a minute."""
+        pauses = {"interval_start": RECONNECT_FIRST_SECONDS, "interval_step": 0.5, "interval_max": RECONNECT_LIMIT_SECONDS}
+        conn.ensure_connection = partial(conn.ensure_connection, **pauses)
+        return super().ensure_connected(conn)
 
     def create_task_handler(self, *arguments: Any, **named: Any) -> Callable[[Message], None]:
         """What takes each message. Raises errors of the connection only."""
