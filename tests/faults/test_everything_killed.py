@@ -34,7 +34,7 @@ async def _run(cluster: Cluster, *, rounds: int, per_second: float, rng: random.
             reads=answers,
         )
     assert findings.statuses == {"succeeded": findings.accepted}
-    assert {status for _, status in answers} == {NO_ANSWER, 200, 503}, answers
+    assert {NO_ANSWER, 200} <= {status for _, status in answers} <= {NO_ANSWER, 200, 503}, answers
     assert findings.accepted == len(load.submitted)
     everything = sum(one.kind == ALL for one in chaos.rounds)
     assert sum(cluster.kills.values()) == everything * len(EVERYTHING) + rounds - everything

@@ -16,6 +16,8 @@ ANSWER_TIMEOUT_SECONDS = 5.0
 TRY_AGAIN_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0
 CONCURRENCY = 32
+COME_AGAIN = (0, 409, 429, 503)
+"""What a client may be told, or no answer, and tries again; anything else is a fault of the product."""
 REQUEST: dict[str, Any] = {"timeout_seconds": 3.0, "retries": {"max": 5, "backoff_seconds": 0.1}}
 
 
@@ -73,7 +75,7 @@ class Load:
                 status, identifier = await self.try_once(token, seconds=seconds, **request)
             if identifier is not None:
                 return identifier
-            assert status in (0, 409, 425, 429, 500, 502, 503), f"{token}: {status}"
+            assert status in COME_AGAIN, f"{token}: {status}"
             assert time.monotonic() < deadline, f"{token} was not accepted in {PATIENCE_SECONDS} s: {self.answers}"
             await asyncio.sleep(TRY_AGAIN_SECONDS)
 
