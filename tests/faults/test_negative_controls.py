@@ -12,7 +12,7 @@ from time import time
 from typing import Any
 
 import pytest
-from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE
+from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE, STORE_GROUP
 from harness.checker import Allowance, Findings, assert_kept, check
 from harness.cluster import SERVERS, Cluster, OpenCluster
 from harness.load import Load, open_load
@@ -227,6 +227,8 @@ async def _open_slow_disk(cluster: Cluster, *, appendfsync: str) -> None:
         configuration.write(f"appendfsync {appendfsync}\n")
     cluster.start(*SERVERS)
     await cluster.wait_ready(*SERVERS)
+    async with cluster.redis("events") as events:  # what a store does; without the stream nothing would be promised at all
+        await events.xgroup_create(ACCEPTED_STREAM, STORE_GROUP, id="0", mkstream=True)
     cluster.start("gateway")
 
 
