@@ -12,7 +12,8 @@ from harness.checker import Allowance, assert_kept
 from harness.clocks import FalseClock, give_clock
 from harness.cluster import Cluster
 from harness.load import Load, open_load
-from harness.waiting import meet_hosts, metric, wait_for
+from harness.metrics import metric
+from harness.waiting import meet_hosts, wait_for
 
 HOUR_SECONDS = 3600
 JUMPS_SECONDS = (HOUR_SECONDS, 0, -HOUR_SECONDS, 0)

@@ -7,8 +7,9 @@ import time
 from harness.checker import assert_kept
 from harness.cluster import Cluster, OpenCluster
 from harness.load import open_load
+from harness.metrics import metric
 from harness.recovery import wait_recovered
-from harness.waiting import metric, wait_for
+from harness.waiting import wait_for
 from store.migrate import migrations
 
 PER_SECOND = 30
@@ -16,7 +17,7 @@ HELD_SECONDS = 5.0
 """Longer than a migration waits for a table in one try."""
 GONE = "DROP INDEX fetches_of_content"
 """Undoes the newest migration."""
-RETRIED = 'fetchwork_database_transactions_total{result="retried"}'
+TRANSACTIONS = "fetchwork_database_transactions_total"
 STORES = ("store", "store-2", "store-3")
 
 
@@ -77,7 +78,7 @@ async def test_case_34_ddl_beside_running_stores_makes_them_try_again_and_loses_
                 for table in ("fetches", "fetch_queue", "hosts"):
                     await connection.execute(f"ALTER TABLE {table} DROP COLUMN added_by_a_newer_release")
             await wait_recovered(cluster, per_second=PER_SECOND)
-        assert sum([await metric(cluster, name, RETRIED) for name in ("store", "store-2")]) > 0
+        assert sum([await metric(cluster, name, TRANSACTIONS, result="retried") for name in ("store", "store-2")]) > 0
         findings = await assert_kept(cluster, load)
     assert findings.statuses == {"succeeded": findings.accepted}
     assert set(load.answers) <= {202}

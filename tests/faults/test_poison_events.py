@@ -9,7 +9,8 @@ from harness.checker import Allowance, assert_kept
 from harness.cluster import Cluster
 from harness.load import Load, open_load
 from harness.messages import accepted_fetch, append, as_bytes, attempted, envelope
-from harness.waiting import metric, wait_for
+from harness.metrics import metric
+from harness.waiting import wait_for
 
 NEIGHBOURS = 12
 BIG_BODY_BYTES = 3 * 1024 * 1024
@@ -46,7 +47,7 @@ async def _append_all(cluster: Cluster, stream: str, poison: Sequence[Poison]) -
 async def _assert_parked(cluster: Cluster, load: Load, stream: str, appended: dict[str, Poison], *, failed: int = 0) -> None:
     findings = await assert_kept(cluster, load, allow=Allowance(dead_letters=len(appended)))
     assert await _parked(cluster, stream) == appended
-    assert await metric(cluster, "store", f'fetchwork_dead_letters_total{{stream="{stream}"}}') == len(appended)
+    assert await metric(cluster, "store", "fetchwork_dead_letters_total", stream=stream) == len(appended)
     assert findings.statuses["succeeded"] == len(load.submitted)
     assert findings.statuses["failed"] == failed
 

@@ -11,9 +11,10 @@ from common.streams.names import ACCEPTED_STREAM, INGESTING_HASH, STORE_GROUP
 from harness.checker import assert_kept
 from harness.cluster import Cluster, OpenCluster
 from harness.load import Load, open_load
+from harness.metrics import metric
 from harness.postgres import backend_in_commit, signal_backend, slow_commits
 from harness.recovery import wait_recovered
-from harness.waiting import metric, wait_for
+from harness.waiting import wait_for
 
 HEALED_SECONDS = 10.0
 PER_SECOND = 30
@@ -25,7 +26,7 @@ TAKEOVER_IDLE_MS = "12000"
 """More than a loop rests between two passes that fail, as in production."""
 TAKEN_OVER_SECONDS = 40.0
 """That idle time, a look every five seconds, the locks of sessions that Postgres believes alive (15 s), and the work."""
-RETRIED = 'fetchwork_database_transactions_total{result="retried"}'
+TRANSACTIONS = "fetchwork_database_transactions_total"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT], ids=["killed", "immediate shutdown"])
@@ -54,7 +55,7 @@ async def test_case_24_sessions_that_end_in_the_middle_of_their_commit_commit_on
                     pid = await backend_in_commit(connection)
                     terminated += await connection.fetchval("SELECT pg_terminate_backend($1)", pid)
                     await asyncio.sleep(0.3)
-                assert await metric(cluster, "store", RETRIED) > 0
+                assert await metric(cluster, "store", TRANSACTIONS, result="retried") > 0
                 signal_backend(await backend_in_commit(connection), signal.SIGKILL)
             await wait_for("Postgres restarts its sessions", lambda: _says(cluster, "all server processes terminated"))
             await cluster.wait_ready("postgres")
@@ -77,7 +78,7 @@ async def test_case_25_promises_go_on_up_to_the_limit_while_postgres_is_away_and
         cluster.kill("store")
         refused = [token for token in [load.token() for _ in range(LIMIT_FETCHES + 30)] if not await _promised(load, token)]
         assert load.answers[503] == len(refused) >= 30
-        assert await metric(cluster, "gateway", 'fetchwork_gate_refusals_total{gate="ingesting"}') == len(refused)
+        assert await metric(cluster, "gateway", "fetchwork_gate_refusals_total", gate="ingesting") == len(refused)
         assert await _answer(cluster, load) == (503, True)
         async with cluster.redis("events") as events:
             assert await events.hlen(INGESTING_HASH) == LIMIT_FETCHES

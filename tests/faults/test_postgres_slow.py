@@ -8,9 +8,10 @@ import aiohttp
 from harness.checker import assert_kept
 from harness.cluster import Cluster, OpenCluster
 from harness.load import open_load
+from harness.metrics import metric
 from harness.postgres import signal_backend, store_backends
 from harness.recovery import wait_recovered
-from harness.waiting import metric, wait_for
+from harness.waiting import wait_for
 
 PER_SECOND = 30
 LIMIT_FETCHES = 100
@@ -18,8 +19,8 @@ STANDS_STILL_SECONDS = 12.0
 """Longer than a command of the store may take."""
 READ_LIMIT_SECONDS = 8.0
 """A read's patience with the store (5 s), on a busy machine."""
-RETRIED = 'fetchwork_database_transactions_total{result="retried"}'
-REFUSED = 'fetchwork_gate_refusals_total{gate="ingesting"}'
+TRANSACTIONS = "fetchwork_database_transactions_total"
+GATE_REFUSALS = "fetchwork_gate_refusals_total"
 
 
 async def test_case_26_while_a_table_is_locked_timeouts_fire_and_clients_are_told_to_come_again(open_case: OpenCluster) -> None:
@@ -32,12 +33,12 @@ async def test_case_26_while_a_table_is_locked_timeouts_fire_and_clients_are_tol
         async with load.steady(per_second=PER_SECOND):
             async with cluster.database() as connection, connection.transaction():
                 await connection.execute("LOCK TABLE fetches IN ACCESS EXCLUSIVE MODE")
-                await wait_for("the gateway refuses", lambda: metric(cluster, "gateway", REFUSED), seconds=20)
+                await wait_for("the gateway refuses", lambda: metric(cluster, "gateway", GATE_REFUSALS, gate="ingesting"), seconds=20)
                 began = time.monotonic()
                 assert await _read(cluster, known) in (503, 504)
                 assert time.monotonic() - began < READ_LIMIT_SECONDS
             await wait_recovered(cluster, per_second=PER_SECOND)
-        assert await metric(cluster, "store", RETRIED) > 0
+        assert await metric(cluster, "store", TRANSACTIONS, result="retried") > 0
         assert await _read(cluster, known) == 200
         findings = await assert_kept(cluster, load)
     assert load.answers[503] > 0
@@ -65,7 +66,7 @@ async def test_case_26_sessions_that_stand_still_are_given_up_and_the_store_heal
         async with load.steady(per_second=PER_SECOND):
             await wait_recovered(cluster, per_second=PER_SECOND)
             async with cluster.database() as connection:
-                still, before = await store_backends(connection), await metric(cluster, "store", RETRIED)
+                still, before = await store_backends(connection), await metric(cluster, "store", TRANSACTIONS, result="retried")
                 for pid in still:
                     signal_backend(pid, signal.SIGSTOP)
                 try:
@@ -73,7 +74,7 @@ async def test_case_26_sessions_that_stand_still_are_given_up_and_the_store_heal
                 finally:
                     for pid in still:
                         signal_backend(pid, signal.SIGCONT)
-                assert await metric(cluster, "store", RETRIED) > before, "no timeout fired"
+                assert await metric(cluster, "store", TRANSACTIONS, result="retried") > before, "no timeout fired"
                 await wait_recovered(cluster, per_second=PER_SECOND, limit_seconds=10)
         findings = await assert_kept(cluster, load)
     assert findings.statuses == {"succeeded": findings.accepted}

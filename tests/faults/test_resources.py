@@ -15,10 +15,11 @@ from harness.checker import RSS_LIMIT_BYTES, assert_kept
 from harness.cluster import Cluster
 from harness.limits import few_files, watch_memory
 from harness.load import Load, open_load
+from harness.metrics import metric
 from harness.mutants import MUTANT
 from harness.surroundings import NAMES_FILE
 from harness.recovery import wait_recovered
-from harness.waiting import meet_hosts, metric, wait_for
+from harness.waiting import meet_hosts, wait_for
 
 OpenCluster = Callable[..., AbstractAsyncContextManager[Cluster]]
 PER_SECOND = 10
@@ -27,7 +28,7 @@ BURST_SECONDS = 5
 IDLE_CONNECTIONS = 40
 SHORTAGE_SECONDS = 3
 LARGE_BODIES, LARGE_BYTES = 20, 4 * 1024 * 1024
-INGEST_SECONDS = f'fetchwork_ingest_seconds_sum{{stream="{ACCEPTED_STREAM}"}}'
+INGEST_SECONDS = "fetchwork_ingest_seconds_sum"
 CUT_STORE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fetchwork-store'"
 REFUSALS = {0, 202, 429, 503}
 
@@ -136,14 +137,14 @@ async def test_a_slow_database_delays_and_loses_nothing(open_case: OpenCluster, 
         await cluster.boot()
         async with open_load(cluster, prefix="slowdb") as load:
             await meet_hosts(cluster, load)
-            before = await metric(cluster, "store", INGEST_SECONDS)
+            before = await metric(cluster, "store", INGEST_SECONDS, stream=ACCEPTED_STREAM)
             async with load.steady(per_second=PER_SECOND):
                 await asyncio.sleep(1)
                 wire.delay_seconds = rng.uniform(0.2, 0.5)
                 await asyncio.sleep(6)
                 wire.delay_seconds = 0.0
                 await wait_recovered(cluster, per_second=PER_SECOND)
-            after = await metric(cluster, "store", INGEST_SECONDS)
+            after = await metric(cluster, "store", INGEST_SECONDS, stream=ACCEPTED_STREAM)
             assert after - before > 1, "the wire was not slow"
             findings = await assert_kept(cluster, load)
         assert findings.statuses == {"succeeded": len(load.submitted)}

@@ -8,7 +8,8 @@ from harness.checker import assert_kept
 from harness.cluster import Cluster
 from harness.load import Load, open_load
 from harness.messages import Document, accepted_fetch, append, as_bytes, change_command, envelope
-from harness.waiting import meet_hosts, metric, wait_for
+from harness.metrics import metric
+from harness.waiting import meet_hosts, wait_for
 
 Change = Callable[[Document, Document], None]
 NEWS = {"since": "v1.9", "of": ["a", "later", {"release": 1}]}
@@ -78,7 +79,7 @@ async def test_case_33_commands_that_nobody_can_read_are_counted_and_recovered_b
     assert findings.redispatched == len(REJECTED)
     assert findings.hits == len(load.submitted)
     for reason, count in Counter(REJECTED.values()).items():
-        assert await metric(cluster, "fetcher", f'fetchwork_commands_rejected_total{{reason="{reason}"}}') == count
+        assert await metric(cluster, "fetcher", "fetchwork_commands_rejected_total", reason=reason) == count
     assert not [death for death in cluster.deaths if not death.was_killed], "a message ended the fetcher"
     assert load.submitted[-1] not in _complaints(cluster), "the log quotes a message, which may hold credentials"
 

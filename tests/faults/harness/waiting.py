@@ -22,14 +22,6 @@ async def wait_for(what: str, look: Callable[[], Awaitable[Value]], *, seconds: 
     return answer
 
 
-async def metric(cluster: Cluster, name: str, series: str) -> float:
-    """What a service exports under a name with its labels, such as `x_total{stream="y"}`; 0 when it has none such."""
-    for line in (await cluster.metrics(name)).splitlines():
-        if line.startswith(f"{series} "):
-            return float(line.rpartition(" ")[2])
-    return 0.0
-
-
 async def meet_hosts(cluster: Cluster, load: Load) -> None:
     """One fetch of each host of the origin to its end: hosts that nobody knows get one at a time."""
     met: set[str] = set()
