@@ -23,6 +23,11 @@ TRANSACTIONS = "fetchwork_database_transactions_total"
 GATE_REFUSALS = "fetchwork_gate_refusals_total"
 
 
+async def _refusals(cluster: Cluster) -> float:
+    return await metric(cluster, "gateway", GATE_REFUSALS, gate="ingesting")
+
+
+
 async def test_case_26_while_a_table_is_locked_timeouts_fire_and_clients_are_told_to_come_again(open_case: OpenCluster) -> None:
     async with (
         open_case(FETCHWORK_INGESTING_LIMIT_FETCHES=str(LIMIT_FETCHES)) as cluster,
@@ -33,7 +38,7 @@ async def test_case_26_while_a_table_is_locked_timeouts_fire_and_clients_are_tol
         async with load.steady(per_second=PER_SECOND):
             async with cluster.database() as connection, connection.transaction():
                 await connection.execute("LOCK TABLE fetches IN ACCESS EXCLUSIVE MODE")
-                await wait_for("the gateway refuses", lambda: metric(cluster, "gateway", GATE_REFUSALS, gate="ingesting"), seconds=20)
+                await wait_for("the gateway refuses", lambda: _refusals(cluster), seconds=20)
                 began = time.monotonic()
                 assert await _read(cluster, known) in (503, 504)
                 assert time.monotonic() - began < READ_LIMIT_SECONDS
