@@ -27,7 +27,6 @@ async def _refusals(cluster: Cluster) -> float:
     return await metric(cluster, "gateway", GATE_REFUSALS, gate="ingesting")
 
 
-
 async def test_case_26_while_a_table_is_locked_timeouts_fire_and_clients_are_told_to_come_again(open_case: OpenCluster) -> None:
     async with (
         open_case(FETCHWORK_INGESTING_LIMIT_FETCHES=str(LIMIT_FETCHES)) as cluster,
