@@ -28,6 +28,8 @@ class Load:
         self.journal = journal
         self.answers: Counter[int] = Counter()
         self.submitted: list[str] = []
+        self.retry_after = ""
+        """What the latest 429 or 503 said of when to come again."""
         self.last_id: str | None = None
         """The id of the latest 202."""
         self._cluster = cluster
@@ -60,6 +62,8 @@ class Load:
             self.answers[0] += 1
             return 0, None
         self.answers[status] += 1
+        if status in (429, 503):
+            self.retry_after = answer.headers.get("Retry-After", "")
         if status != 202:
             return status, None
         self.journal.write(Promise(token=token, id=document["id"], sent_at=sent_at, received_at=time.time()))
