@@ -12,6 +12,7 @@ from exchanges import KEY, TOKEN, load_exchanges, named, play
 from gateway.app import create_app as create_gateway
 from gateway.parts import open_means
 from gateway.settings import GatewaySettings
+from gateway_words import make_stream
 from recorded_events import recorded_event
 from redis.asyncio import Redis
 from store.api.access import Access
@@ -91,6 +92,7 @@ async def store(ledger: Pool, dispatched: list[Claimed], events_url: str) -> Asy
 @pytest.fixture
 async def gateway(events: Redis, events_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A caller of today's gateway, which reads from a store that answers as recorded."""
+    await make_stream(events)
     async with play(load_exchanges("store")) as (url, _):
         settings = GatewaySettings.model_validate(
             {"api_key": KEY, "events_url": events_url, "store_token": TOKEN, "store_url": url, "metrics_port": 0}
