@@ -19,6 +19,7 @@ from harness.load import Load, open_load
 from harness.mutants import NO_MUTANT
 from harness.slow_disk import slow_fsync
 from harness.unacked import UNACKED
+from harness.waiting import meet_hosts
 
 PATIENCE_SECONDS = 4.0
 """How long the checker waits for what a mutant lost. That it is lost and not late is asserted of the queues."""
@@ -96,16 +97,18 @@ async def _store_away(cluster: Cluster, load: Load) -> None:
 
 async def _fetcher_killed_with_work_out(cluster: Cluster, load: Load) -> None:
     await cluster.boot()
+    await meet_hosts(cluster, load)
     await load.submit_many(COUNT, seconds=2.0)
-    await _wait_until(lambda: _requested(cluster, load) == COUNT)
+    await _wait_until(lambda: _requested(cluster, load) == len(load.submitted))
     cluster.kill("fetcher")
     await cluster.wait_ready("fetcher")
 
 
 async def _fetcher_killed_while_it_posts(cluster: Cluster, load: Load) -> None:
     await cluster.boot()
+    await meet_hosts(cluster, load)
     await load.submit_many(COUNT, seconds=2.0, method="POST", retries={"max": 0})
-    await _wait_until(lambda: _requested(cluster, load) == COUNT)
+    await _wait_until(lambda: _requested(cluster, load) == len(load.submitted))
     cluster.kill("fetcher")
     await cluster.wait_ready("fetcher")
 

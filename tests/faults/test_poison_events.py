@@ -10,7 +10,7 @@ from harness.cluster import Cluster
 from harness.load import Load, open_load
 from harness.messages import accepted_fetch, append, as_bytes, attempted, envelope
 from harness.metrics import metric
-from harness.waiting import wait_for
+from harness.waiting import meet_hosts, wait_for
 
 NEIGHBOURS = 12
 BIG_BODY_BYTES = 3 * 1024 * 1024
@@ -79,6 +79,7 @@ async def test_case_28_poison_among_attempts_is_parked_and_its_neighbours_are_st
     cluster: Cluster, rng: random.Random
 ) -> None:
     async with open_load(cluster, prefix="c28b") as load:
+        await meet_hosts(cluster, load)
         ids = await load.submit_many(NEIGHBOURS, seconds=1.0)
         tokens = list(load.submitted)
 

@@ -27,7 +27,7 @@ BURST_PER_SECOND = 500
 BURST_SECONDS = 5
 IDLE_CONNECTIONS = 40
 SHORTAGE_SECONDS = 3
-LARGE_BODIES, LARGE_BYTES = 20, 4 * 1024 * 1024
+LARGE_BODIES, LARGE_BYTES = 60, 4 * 1024 * 1024
 INGEST_SECONDS = "fetchwork_ingest_seconds_sum"
 CUT_STORE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fetchwork-store'"
 REFUSALS = {0, 202, 429, 503}

@@ -54,6 +54,14 @@ SLOTS_OVER_TIME = Row(
             unit="short",
         ),
         graph(
+            "Large bodies",
+            "Places in memory, and how long 99 of 100 wait for one. Long waits mean: more places, or more fetchers.",
+            (total("fetchwork_fetcher_large_bodies", where='state="busy"'), "taken"),
+            (total("fetchwork_fetcher_large_bodies", where='state="free"'), "free"),
+            (quantile(0.99, "fetchwork_large_body_wait_seconds"), "wait in seconds, 99 of 100"),
+            unit="short",
+        ),
+        graph(
             "Since progress, by worker",
             "A line that climbs is a worker that hangs.",
             (age(PROGRESS, "instance"), "{{instance}}"),

@@ -28,6 +28,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from fetcher.egress.client import EgressClient
 from fetcher.judge import judge_failure
+from fetcher.large_bodies import LargeBodies, Place
 from fetcher.metrics import DropReason, FetcherMetrics, SnoozeReason
 from fetcher.perform import Attempted, perform
 from fetcher.politeness.admission import Gate
@@ -46,6 +47,7 @@ class Finished:
     publication: Publication
     reference: BodyReference | None
     until: datetime
+    place: Place
 
 
 class Attempts:
@@ -61,7 +63,9 @@ class Attempts:
         worker: str,
         clock: Clock,
         robots: Gate | None = None,
+        large_bodies: LargeBodies,
     ) -> None:
+        self._large_bodies = large_bodies
         self._client = client
         self._reporter = reporter
         self._metrics = metrics
@@ -72,17 +76,17 @@ class Attempts:
 
     async def perform(self, command: PerformFetch, *, pace: Pace | None = None) -> Finished:
         """Make the attempt. What its host asks for is known to `slowdowns` before this returns."""
-        with _span_of(command) as current:
+        with _span_of(command) as current, self._place() as place:
             started_at = self._clock()
-            attempted = await self._perform(command, pace=pace)
+            attempted = await self._perform(command, pace=pace, place=place)
             _tell(current, attempted.outcome)
             self._slowdowns.learn(attempted.outcome)
             if attempted.outcome.kind is OutcomeKind.SNOOZED:
-                return self._give_back(command, attempted, SnoozeReason.CRAWL_DELAY, started_at=started_at)
+                return self._give_back(command, attempted, SnoozeReason.CRAWL_DELAY, place=place, started_at=started_at)
             finished = self._attempted(command, attempted, started_at=started_at)
             self._metrics.attempted(attempted.outcome)
             _log_attempt(finished, host=attempted.host, method=command.request.method)
-            return self._finished(command, attempted, finished)
+            return self._finished(command, attempted, finished, place=place)
 
     def snooze(self, command: PerformFetch, reason: SnoozeReason, *, not_before: datetime | None = None) -> Finished:
         """Give the command back unattempted. `not_before` is until when its host asked to be left alone, if it did."""
@@ -90,7 +94,7 @@ class Attempts:
             outcome = Outcome(kind=OutcomeKind.SNOOZED, not_before=not_before)
             _tell(current, outcome)
             attempted = Attempted(outcome=outcome, finished_at=self._clock(), host=host_of(command.request.url))
-            return self._give_back(command, attempted, reason, started_at=None)
+            return self._give_back(command, attempted, reason, place=self._large_bodies.place(), started_at=None)
 
     async def report(self, finished: Finished) -> None:
         """Return when the outcome is published, or given up because its lease has ended."""
@@ -99,6 +103,8 @@ class Attempts:
                 await self._reporter.report(publication, reference=finished.reference, until=finished.until)
         except Exception:
             log.exception("attempt not reported", fetch_id=finished.publication.event.subject)
+        finally:
+            finished.place.give_back()
 
     def is_void(self, command: PerformFetch) -> bool:
         """Whether its lease has ended: another worker may have the fetch, and this one must drop it."""
@@ -113,9 +119,21 @@ class Attempts:
         self._metrics.dropped(reason)
         log.warning("command dropped", reason=reason, fetch_id=str(command.id), dispatch_seq=command.dispatch_seq)
 
-    async def _perform(self, command: PerformFetch, *, pace: Pace | None) -> Attempted:
+    @contextmanager
+    def _place(self) -> Iterator[Place]:
+        """A place for a large body. It goes along with what is finished, and is given back here only when nothing is."""
+        place = self._large_bodies.place()
         try:
-            return await perform(command, client=self._client, robots=self._robots, clock=self._clock, pace=pace)
+            yield place
+        except BaseException:
+            place.give_back()
+            raise
+
+    async def _perform(self, command: PerformFetch, *, pace: Pace | None, place: Place) -> Attempted:
+        try:
+            return await perform(
+                command, client=self._client, robots=self._robots, clock=self._clock, pace=pace, place=place
+            )
         except Exception:
             log.exception("attempt broke", fetch_id=str(command.id), dispatch_seq=command.dispatch_seq)
             error = FetchError(type=ErrorType.INTERNAL, detail="The fetcher failed; this is not the host's fault.")
@@ -123,7 +141,7 @@ class Attempts:
             return Attempted(outcome=outcome, finished_at=self._clock())
 
     def _give_back(
-        self, command: PerformFetch, attempted: Attempted, reason: SnoozeReason, *, started_at: datetime | None
+        self, command: PerformFetch, attempted: Attempted, reason: SnoozeReason, *, place: Place, started_at: datetime | None
     ) -> Finished:
         finished = self._attempted(command, attempted, started_at=started_at)
         self._metrics.snoozed(reason)
@@ -135,7 +153,7 @@ class Attempts:
             reason=reason,
             not_before=attempted.outcome.not_before.isoformat() if attempted.outcome.not_before else None,
         )
-        return self._finished(command, attempted, finished)
+        return self._finished(command, attempted, finished, place=place)
 
     def _attempted(self, command: PerformFetch, attempted: Attempted, *, started_at: datetime | None) -> FetchAttempted:
         return FetchAttempted(
@@ -147,7 +165,9 @@ class Attempts:
             outcome=attempted.outcome,
         )
 
-    def _finished(self, command: PerformFetch, attempted: Attempted, finished: FetchAttempted) -> Finished:
+    def _finished(
+        self, command: PerformFetch, attempted: Attempted, finished: FetchAttempted, *, place: Place
+    ) -> Finished:
         event = Envelope[FetchAttempted].wrap(
             finished,
             type=FETCH_ATTEMPTED,
@@ -161,6 +181,7 @@ class Attempts:
             publication=Publication(event=event, body=attempted.body),
             reference=attempted.outcome.body,
             until=command.lease_ends_at,
+            place=place,
         )
 
 

@@ -16,6 +16,7 @@ from common.contracts.fetches import INLINE_BODY_LIMIT_BYTES, BodyReference, Bud
 from fetcher.codings import open_decoder, plain_name
 from fetcher.egress.budgets import Budgets
 from fetcher.errors import ExchangeFailed
+from fetcher.large_bodies import Place
 
 COMPRESSION_LEVEL = 3
 PIECE_BYTES = 256 * 1024
@@ -49,8 +50,9 @@ async def read_body(
     limit_bytes: int,
     tally: Tally | None = None,
     budgets: Budgets = Budgets(),
+    place: Place | None = None,
 ) -> bytearray:
-    """The decoded body; `tally` counts it while it grows.
+    """The decoded body; `tally` counts it while it grows, and beyond a size it waits for its `place`.
 
     Raises ExchangeFailed `too_large` above `limit_bytes` and for what is out of proportion to its wire bytes, `decode` for
     codings that we did not offer and data that is not in them. Holds at most `limit_bytes` + 1 decoded bytes.
@@ -71,6 +73,8 @@ async def read_body(
                 if tally is not None:
                     tally.decoded_bytes = len(body)
                 _check_decoded(len(body), wire_bytes=wire_bytes, limit_bytes=limit_bytes, budgets=budgets)
+                if place is not None:
+                    await place.make_room(len(body))
                 if decoder.needs_input:
                     break
                 pending = b""

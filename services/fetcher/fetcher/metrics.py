@@ -9,6 +9,7 @@ from common.egress.addresses import AddressVerdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from fetcher.errors import RejectionReason
+from fetcher.large_bodies import LargeBodies
 from fetcher.slots import Slots
 
 DURATION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -107,6 +108,22 @@ class FetcherMetrics:
             verdict = AddressVerdict(evidence.hops[-1].verdict)
             if verdict.is_denial:  # what robots.txt refuses is counted where it is judged
                 self._refused.labels(verdict).inc()
+
+    def watch_large_bodies(self, count: int) -> LargeBodies:
+        """So many places for large bodies, which are counted."""
+        wait = Histogram(
+            "fetchwork_large_body_wait_seconds",
+            "How long a large body waited for its place in memory.",
+            buckets=WAIT_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        places = LargeBodies(count, on_wait=wait.observe)
+        gauge = Gauge(
+            "fetchwork_fetcher_large_bodies", "Places for large bodies in memory, by state.", ["state"], registry=self.registry
+        )
+        gauge.labels("busy").set_function(lambda: places.busy)
+        gauge.labels("free").set_function(lambda: places.count - places.busy)
+        return places
 
     def waited_for_start(self, seconds: float) -> None:
         """A train's first attempt starts so long after its commands were sent; a clock that is behind the store's makes it 0."""

@@ -27,6 +27,7 @@ from fetcher.egress.evidence import EvidenceLog
 from fetcher.egress.headers import first_value
 from fetcher.errors import AttemptSnoozed, ExchangeFailed
 from fetcher.judge import judge_failure, judge_response, judge_revalidation
+from fetcher.large_bodies import Place
 from fetcher.politeness.admission import Admission, Gate
 from fetcher.politeness.pace import Pace
 from fetcher.politeness.slowdowns import host_of
@@ -64,17 +65,19 @@ async def perform(
     robots: Gate | None = None,
     clock: Clock = utc_now,
     pace: Pace | None = None,
+    place: Place | None = None,
 ) -> Attempted:
     """Make one attempt, within its own timeout and well within its lease. Without a gate robots.txt is not asked.
 
-    `pace` is that of the train, and goes on from attempt to attempt: it is kept within this one, and told of its exchanges.
+    A large body waits for its `place`, which the caller gives back. `pace` is that of the train, and goes on from attempt to
+    attempt: it is kept within this one, and told of its exchanges.
     """
     request, log = command.request, EvidenceLog()
     pace = pace or Pace(host_of(request.url))
     gate = robots if request.robots == "obey" else None
     ended: _Received | ExchangeFailed | AttemptSnoozed
     try:
-        ended = await _receive(command, client=client, gate=gate, pace=pace, log=log, clock=clock)
+        ended = await _receive(command, client=client, gate=gate, pace=pace, place=place, log=log, clock=clock)
     except (ExchangeFailed, AttemptSnoozed) as error:
         ended = error
     finally:
@@ -112,7 +115,14 @@ def _judge(
 
 
 async def _receive(
-    command: PerformFetch, *, client: EgressClient, gate: Gate | None, pace: Pace, log: EvidenceLog, clock: Clock
+    command: PerformFetch,
+    *,
+    client: EgressClient,
+    gate: Gate | None,
+    pace: Pace,
+    place: Place | None,
+    log: EvidenceLog,
+    clock: Clock,
 ) -> _Received:
     lease_seconds = _seconds_of_lease(command, now=clock())
     try:
@@ -128,8 +138,11 @@ async def _receive(
                 admit=admission.admit,
                 may_follow=admission.may_follow,
             ) as exchange:
-                head, content = await _read(exchange, command=command, client=client, log=log)
+                head, content = await _read(exchange, command=command, client=client, place=place, log=log)
     except TimeoutError as error:
+        if place is not None and place.is_awaited:
+            detail = "The fetcher had no room for a body of this size in time; this is not the host's fault."
+            raise ExchangeFailed(ErrorType.INTERNAL, detail, exceeded=Budget.TOTAL) from error
         detail = "The fetch did not finish within its timeout."
         raise ExchangeFailed(ErrorType.TIMEOUT, detail, exceeded=Budget.TOTAL) from error
     return _Received(
@@ -138,11 +151,13 @@ async def _receive(
 
 
 async def _read(
-    exchange: Exchange, *, command: PerformFetch, client: EgressClient, log: EvidenceLog
+    exchange: Exchange, *, command: PerformFetch, client: EgressClient, place: Place | None, log: EvidenceLog
 ) -> tuple[ResponseHead, bytearray]:
     limit_bytes, coding, budgets = command.request.max_bytes, exchange.coding, client.budgets
     check_declared_length(exchange.length, coding=coding, limit_bytes=limit_bytes, budgets=budgets)
-    content = await read_body(exchange.chunks, coding=coding, limit_bytes=limit_bytes, tally=log, budgets=budgets)
+    content = await read_body(
+        exchange.chunks, coding=coding, limit_bytes=limit_bytes, tally=log, budgets=budgets, place=place
+    )
     if not content:
         return exchange.head, content
     facts = await read_text_facts(content, content_type=first_value(exchange.head.headers, "content-type"))

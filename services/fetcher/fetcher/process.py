@@ -105,6 +105,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             slowdowns=slowdowns,
             draining=draining,
             takes=Takes(broker),
+            large_bodies=metrics.watch_large_bodies(settings.fetcher_large_bodies),
         )
         try:
             phase.begin_serving()

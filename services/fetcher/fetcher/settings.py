@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.proxy import Proxy, read_proxy
+from fetcher.large_bodies import LARGE_BODIES_DEFAULT
 
 
 class FetcherSettings(TargetSettings, ServiceSettings):
@@ -17,6 +18,12 @@ class FetcherSettings(TargetSettings, ServiceSettings):
 
     broker_url: SecretStr = Field(description="URL of the broker Redis, which carries Celery's messages.")
     fetcher_slots: int = Field(default=256, ge=1, le=4096, description="Attempts that this process runs at once.")
+    fetcher_large_bodies: int = Field(
+        default=LARGE_BODIES_DEFAULT,
+        ge=1,
+        le=4096,
+        description="Bodies above 256 KiB that this process holds in memory at once; more wait, and hold their origins back.",
+    )
     fetcher_threads: int = Field(
         default=4, ge=1, le=64, description="Celery threads that take batches; each waits while no slot is free."
     )

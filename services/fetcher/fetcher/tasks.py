@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from fetcher.attempts import Attempts
 from fetcher.egress.client import EgressClient
 from fetcher.errors import CommandRejected, RejectionReason, TakeUnknown
+from fetcher.large_bodies import LARGE_BODIES_DEFAULT, LargeBodies
 from fetcher.metrics import DropReason, FetcherMetrics, SnoozeReason
 from fetcher.politeness.admission import Gate
 from fetcher.politeness.slowdowns import Slowdowns
@@ -54,6 +55,7 @@ class Tasks:
         slowdowns: Slowdowns | None = None,
         draining: asyncio.Event | None = None,
         takes: Takes | None = None,
+        large_bodies: LargeBodies | None = None,
     ) -> None:
         self._loop = loop
         self._takes = takes
@@ -70,6 +72,7 @@ class Tasks:
             worker=worker,
             clock=clock,
             robots=robots,
+            large_bodies=large_bodies or LargeBodies(LARGE_BODIES_DEFAULT),
         )
         self._running: set[asyncio.Task[None]] = set()
 

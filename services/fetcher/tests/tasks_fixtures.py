@@ -12,8 +12,8 @@ async def rig(make_client: Callable[..., Any]) -> AsyncIterator[Callable[..., Ri
     """Build tasks with so many slots."""
     rigs = []
 
-    def make(*, slots: int = 8, client: Any = None, robots: Any = None, takes: Any = None) -> Rig:
-        rigs.append(Rig(client or make_client(), slots=slots, robots=robots, takes=takes))
+    def make(*, slots: int = 8, client: Any = None, robots: Any = None, takes: Any = None, large_bodies: Any = None) -> Rig:
+        rigs.append(Rig(client or make_client(), slots=slots, robots=robots, takes=takes, large_bodies=large_bodies))
         return rigs[-1]
 
     yield make

@@ -40,7 +40,7 @@ class Published:
 class Rig:
     """Tasks over a real client, with everything around them in reach."""
 
-    def __init__(self, client: Any, *, slots: int, robots: Any = None, takes: Any = None) -> None:
+    def __init__(self, client: Any, *, slots: int, robots: Any = None, takes: Any = None, large_bodies: Any = None) -> None:
         self.slots, self.published, self.draining = Slots(slots), Published(), asyncio.Event()
         self.metrics = FetcherMetrics(self.slots)
         self.slowdowns = Slowdowns(clock=utc_now, metrics=self.metrics)
@@ -57,6 +57,7 @@ class Rig:
             slowdowns=self.slowdowns,
             draining=self.draining,
             takes=takes,
+            large_bodies=large_bodies,
         )
 
     def sample(self, name: str, **labels: str) -> float | None:
