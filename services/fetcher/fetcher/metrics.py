@@ -9,7 +9,7 @@ from common.egress.addresses import AddressVerdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from fetcher.errors import RejectionReason
-from fetcher.large_bodies import LargeBodies
+from fetcher.large_bodies import LARGE_BODIES_DEFAULT, LargeBodies
 from fetcher.slots import Slots
 
 DURATION_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -57,7 +57,7 @@ class SlowdownSource(StrEnum):
 class FetcherMetrics:
     """The fetcher's counters and gauges. Every label value is there from the start, so that a first event is a step from 0."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, *, large_bodies: int = LARGE_BODIES_DEFAULT) -> None:
         self.registry = CollectorRegistry()
         self.chassis = ChassisMetrics(self.registry, service="fetcher", dependencies=DEPENDENCIES, pools=("events", "broker"))
         durations = Histogram(
@@ -88,6 +88,7 @@ class FetcherMetrics:
         self._add_commands()
         self._add_targets()
         self._watch_slots(slots)
+        self.large_bodies = self._watch_large_bodies(large_bodies)
 
     def attempted(self, outcome: Outcome) -> None:
         """Count one judged attempt. (`attempts_total` is the store's: only what is recorded counts.)"""
@@ -108,22 +109,6 @@ class FetcherMetrics:
             verdict = AddressVerdict(evidence.hops[-1].verdict)
             if verdict.is_denial:  # what robots.txt refuses is counted where it is judged
                 self._refused.labels(verdict).inc()
-
-    def watch_large_bodies(self, count: int) -> LargeBodies:
-        """So many places for large bodies, which are counted."""
-        wait = Histogram(
-            "fetchwork_large_body_wait_seconds",
-            "How long a large body waited for its place in memory.",
-            buckets=WAIT_BUCKETS_SECONDS,
-            registry=self.registry,
-        )
-        places = LargeBodies(count, on_wait=wait.observe)
-        gauge = Gauge(
-            "fetchwork_fetcher_large_bodies", "Places for large bodies in memory, by state.", ["state"], registry=self.registry
-        )
-        gauge.labels("busy").set_function(lambda: places.busy)
-        gauge.labels("free").set_function(lambda: places.count - places.busy)
-        return places
 
     def waited_for_start(self, seconds: float) -> None:
         """A train's first attempt starts so long after its commands were sent; a clock that is behind the store's makes it 0."""
@@ -179,6 +164,22 @@ class FetcherMetrics:
             if not isinstance(reason, AddressVerdict) or reason.is_denial:
                 counter.labels(reason)
         return counter
+
+    def _watch_large_bodies(self, count: int) -> LargeBodies:
+        """So many places for large bodies, which are counted."""
+        wait = Histogram(
+            "fetchwork_large_body_wait_seconds",
+            "How long a large body waited for its place in memory.",
+            buckets=WAIT_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        places = LargeBodies(count, on_wait=wait.observe)
+        gauge = Gauge(
+            "fetchwork_fetcher_large_bodies", "Places for large bodies in memory, by state.", ["state"], registry=self.registry
+        )
+        gauge.labels("busy").set_function(lambda: places.busy)
+        gauge.labels("free").set_function(lambda: places.count - places.busy)
+        return places
 
     def _watch_slots(self, slots: Slots) -> None:
         gauge = Gauge("fetchwork_fetcher_slots", "Attempts that may run at once, by state.", ["state"], registry=self.registry)

@@ -72,7 +72,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     """Build and start everything on the running loop; on leaving, close it in order. Does not wait for attempts."""
     slots, phase, idle = Slots(settings.fetcher_slots), Phase(), asyncio.Event()
     draining = phase.draining
-    metrics = FetcherMetrics(slots)
+    metrics = FetcherMetrics(slots, large_bodies=settings.fetcher_large_bodies)
     events, broker = _connections(settings, metrics)
     client = _open_client(settings)
     loop = asyncio.get_running_loop()
@@ -105,7 +105,6 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
             slowdowns=slowdowns,
             draining=draining,
             takes=Takes(broker),
-            large_bodies=metrics.watch_large_bodies(settings.fetcher_large_bodies),
         )
         try:
             phase.begin_serving()

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from fetcher.attempts import Attempts
 from fetcher.egress.client import EgressClient
 from fetcher.errors import CommandRejected, RejectionReason, TakeUnknown
-from fetcher.large_bodies import LARGE_BODIES_DEFAULT, LargeBodies
+from fetcher.large_bodies import LargeBodies
 from fetcher.metrics import DropReason, FetcherMetrics, SnoozeReason
 from fetcher.politeness.admission import Gate
 from fetcher.politeness.slowdowns import Slowdowns
@@ -72,7 +72,7 @@ class Tasks:
             worker=worker,
             clock=clock,
             robots=robots,
-            large_bodies=large_bodies or LargeBodies(LARGE_BODIES_DEFAULT),
+            large_bodies=large_bodies or metrics.large_bodies,
         )
         self._running: set[asyncio.Task[None]] = set()
 
