@@ -34,11 +34,18 @@ async def _run(cluster: Cluster, *, rounds: int, per_second: float, rng: random.
             reads=answers,
         )
     assert findings.statuses == {"succeeded": findings.accepted}
-    assert {NO_ANSWER, 200} <= {status for _, status in answers} <= {NO_ANSWER, 200, 503}, answers
+    statuses = {status for _, status in answers}
+    assert {NO_ANSWER, 200} <= statuses
+    assert statuses <= {NO_ANSWER, 200, 503}, f"{answers}\n{_failures(cluster)}"
     assert findings.accepted == len(load.submitted)
     everything = sum(one.kind == ALL for one in chaos.rounds)
     assert sum(cluster.kills.values()) == everything * len(EVERYTHING) + rounds - everything
     return run
+
+
+def _failures(cluster: Cluster) -> str:
+    """What the gateway logged of faults of its own, with where they happened."""
+    return "\n".join(line[:4000] for line in cluster.log("gateway").splitlines() if "request failed" in line)
 
 
 @pytest.mark.quick
