@@ -4,9 +4,11 @@ redis-py 8 retries ten times and times out after 5 s by default: ten retries wou
 and a 5 s socket timeout would cut a blocking stream read.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,6 +24,26 @@ _STATE = "db.client.connection.state"
 """By which redis-py tells connections apart (OpenTelemetry semantic conventions, database client metrics)."""
 
 
+class _LostIsAConnectionError(AbstractConnection):
+    """What uvloop says of a connection that the peer has closed is no OSError (its issue 506), so that redis-py would let it
+    through to callers who expect Redis' own errors, and would not try again either.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health=check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError(str(error)) from error
+
+
+class _PlainConnection(_LostIsAConnectionError, Connection):
+    pass
+
+
+class _TLSConnection(_LostIsAConnectionError, SSLConnection):
+    pass
+
+
 def connect_redis(url: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS, max_connections: int = 64) -> Redis:
     """A lazy client over a pool. One retry, only of a broken connection (a stale pooled one); never of a timeout."""
     pool = BlockingConnectionPool.from_url(
@@ -34,6 +56,7 @@ def connect_redis(url: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS, ma
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     )
+    pool.connection_class = _TLSConnection if pool.connection_class is SSLConnection else _PlainConnection
     return Redis.from_pool(pool)
 
 
