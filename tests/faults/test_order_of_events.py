@@ -1,7 +1,7 @@
 """Case 31: events out of order. Outcomes before their accepts, the next attempt before this one, whatever comes after the end."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,14 +13,14 @@ from fetchwork_local.ports import free_port
 from harness.captures import Captured, Fields, capturing
 from harness.checker import Allowance, assert_kept
 from harness.cluster import Cluster, OpenCluster
+from harness.leases import Out, out_now
 from harness.load import Load, open_load
 from harness.waiting import meet_hosts, wait_for
 
 COUNT = 10
 LONG_LEASE = {"FETCHWORK_LEASE_MARGIN_SECONDS": "60"}
 FUTURE = 7
-"""A dispatch that nobody made. Outcomes of earlier dispatches are case 9, where they come from workers."""
-
+"""A dispatch that nobody made."""
 
 PARKED = Allowance(dead_letters=1)
 """An outcome of what the ledger does not know is kept where an operator sees it."""
@@ -122,6 +122,33 @@ async def test_case_31_the_outcome_of_a_later_dispatch_schedules_nothing(open_ca
             assert {findings.rows[each].status for each in pending} == {"succeeded"}
             assert findings.redispatched == 0
             await _assert_hosts_are_free(cluster, load)
+
+
+async def test_case_31_a_failure_of_an_earlier_dispatch_schedules_nothing(cluster: Cluster) -> None:
+    async with capturing(cluster, ATTEMPTED_STREAM) as captured, open_load(cluster, prefix="c31d") as load:
+        await meet_hosts(cluster, load)
+        failed = await _failure(cluster, captured, load)
+        cluster.freeze("fetcher")
+        pending = await load.submit_many(COUNT, seconds=2.0)
+        cluster.add_replica("fetcher", "fetcher2")
+        cluster.start("fetcher2")
+
+        async def out_again() -> Sequence[Out]:
+            return [fetch for fetch in await out_now(cluster) if fetch.dispatch_seq > 1]
+
+        await wait_for("some to be out again", out_again)
+        cluster.freeze("fetcher2")
+        late = [_changed(failed, id=fetch.id, dispatch_seq=1) for fetch in await out_again()]
+        assert late
+        await _append(cluster, ATTEMPTED_STREAM, *late)
+        async with cluster.database() as connection:
+            counted = await connection.fetchval("SELECT count(*) FROM fetch_queue WHERE attempts > 0")
+        assert counted == 0, "an outcome of an earlier dispatch counted as one of the dispatch that is out"
+        cluster.thaw("fetcher")
+        cluster.thaw("fetcher2")
+        findings = await assert_kept(cluster, load)
+        assert {findings.rows[each].status for each in pending} == {"succeeded"}
+        await _assert_hosts_are_free(cluster, load)
 
 
 @pytest.mark.quick
