@@ -14,6 +14,6 @@ lock() {
 }
 
 lock dev --upgrade
-for name in gateway fetcher store bootstrap; do
+for name in gateway fetcher store bench bootstrap; do
     lock "$name" --constraints requirements/dev.txt
 done

@@ -16,6 +16,8 @@ from yarl import URL
 
 URL_LIMIT_CHARACTERS = 4096
 HOST_LIMIT_CHARACTERS = 253
+READ_LIMIT = 1024
+"""How many URLs are remembered as they were read: a fetch's is read where it comes in, sent to, and spoken of."""
 UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 AMBIGUOUS_LETTERS = frozenset("ß\N{LATIN CAPITAL LETTER SHARP S}ς")
@@ -75,6 +77,7 @@ class Target:
         return (self.scheme, self.name, self.port)
 
 
+@lru_cache(maxsize=READ_LIMIT)
 def read_url(text: str) -> Target | UrlRefusal:
     """Read an absolute http or https URL (RFC 9110 section 4.2) or say why not; never raises."""
     refusal = _refuse_text(text)

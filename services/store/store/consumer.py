@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.errors import DataRefused
+from store.gather import gather_seconds
 from store.handlers import Applied, Data, Delivery, Handler
 from store.metrics import StoreMetrics
 from store.queries import query
@@ -25,15 +26,13 @@ from store.wipes import note_wipe
 
 PARK = query("dead_letters_insert")
 TAKEOVER_EVERY_SECONDS = 5.0
-GATHER_SECONDS = 0.004
-"""The rest after a pass that found work: under load entries gather into fewer, larger transactions; when idle the first
-entry is waited for and costs no delay."""
 
 log = structlog.get_logger()
 
 PART_LIMIT_BYTES = 1024 * 1024
 """Events in one transaction at most, which may speak of many fetches each; one that is larger is applied by itself."""
 
+UNKNOWN_TYPE = "unknown_type"
 Refusal = tuple[StreamEntry, str]
 
 
@@ -85,7 +84,7 @@ class Ingest(Generic[Data]):
             if entries:
                 for part in parts_of(entries, limit_bytes=PART_LIMIT_BYTES):
                     await self._ingest(part)
-                return GATHER_SECONDS
+                return gather_seconds(len(entries), limit=self._member.count)
         except Exception as error:
             self._has_own_pending = True
             if str(error).startswith("NOGROUP"):  # the stream was flushed: make the group again
@@ -142,14 +141,23 @@ class Ingest(Generic[Data]):
         refusals: list[Refusal] = []
         for entry in entries:
             try:
-                head = EnvelopeHead.model_validate_json(entry.event)
-                if head.type != self._handler.event_type:
-                    refusals.append((entry, "unknown_type"))
-                    continue
-                deliveries.append(Delivery(entry=entry, event=self._handler.envelope.model_validate_json(entry.event)))
+                event = self._handler.envelope.model_validate_json(entry.event)
             except ValidationError as error:
-                refusals.append((entry, f"undecodable: {error.error_count()} faults"))
+                refusals.append((entry, self._why_not(entry, error)))
+                continue
+            if event.type == self._handler.event_type:
+                deliveries.append(Delivery(entry=entry, event=event))
+            else:
+                refusals.append((entry, UNKNOWN_TYPE))
         return deliveries, refusals
+
+    def _why_not(self, entry: StreamEntry, error: ValidationError) -> str:
+        """What is of another type need not look like ours."""
+        try:
+            is_other = EnvelopeHead.model_validate_json(entry.event).type != self._handler.event_type
+        except ValidationError as headless:
+            return f"undecodable: {headless.error_count()} faults"
+        return UNKNOWN_TYPE if is_other else f"undecodable: {error.error_count()} faults"
 
     async def _apply(self, deliveries: Sequence[Delivery[Data]]) -> tuple[list[Delivery[Data]], list[Refusal]]:
         """Apply all in one transaction, or, when the database refuses that, each half in its own, as far down as it takes."""

@@ -1,11 +1,13 @@
 """Structured logs: one JSON object a line on stdout, with trace ids, and with secrets taken out."""
 
+import json
 import logging
 import sys
 import threading
 from types import TracebackType
 from typing import Any
 
+import orjson
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
@@ -32,8 +34,9 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
         structlog.processors.format_exc_info,
         redact,
     ]
+    renderer = structlog.processors.JSONRenderer(serializer=_write)
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
@@ -42,7 +45,7 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -57,6 +60,14 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         if not key.startswith("_"):  # structlog's own, which is no text and does not get out
             event[key] = redacted(key, value)
     return event
+
+
+def _write(event: EventDict, **options: Any) -> str:
+    """As JSON. What no UTF-8 can hold, such as half of a surrogate pair, is escaped by the slower writer."""
+    try:
+        return orjson.dumps(event, **options).decode()
+    except TypeError:
+        return json.dumps(event, **options)
 
 
 def _adder(origin: dict[str, str]) -> Any:

@@ -36,7 +36,7 @@ def redacted(name: str, value: Any, *, depth: int = 0) -> Any:
         return REDACTED
     if isinstance(value, str):
         return without_secrets(value)
-    if not isinstance(value, Mapping | list | tuple | set | frozenset):
+    if value is None or isinstance(value, int | float) or not isinstance(value, Mapping | list | tuple | set | frozenset):
         return value
     if depth == DEPTH_LIMIT:
         return REDACTED

@@ -53,7 +53,7 @@ class StreamMember:
         self.group = group
         self._redis = redis
         self._name = name
-        self._count = count
+        self.count = count
         self._block_ms = block_ms
 
     async def has_group(self) -> bool:
@@ -81,7 +81,7 @@ class StreamMember:
         cursor, entries, lost = "0-0", list[StreamEntry](), list[str]()
         for _ in range(CLAIM_SCAN_LIMIT):
             reply = await self._redis.xautoclaim(
-                self.stream, self.group, self._name, min_idle_time=min_idle_ms, start_id=cursor, count=self._count
+                self.stream, self.group, self._name, min_idle_time=min_idle_ms, start_id=cursor, count=self.count
             )
             cursor = _text(reply[0])
             entries += _entries(reply[1])
@@ -116,7 +116,7 @@ class StreamMember:
 
     async def _read(self, after: str, *, block_ms: int | None) -> list[StreamEntry]:
         reply = await self._redis.xreadgroup(
-            self.group, self._name, streams={self.stream: after}, count=self._count, block=block_ms
+            self.group, self._name, streams={self.stream: after}, count=self.count, block=block_ms
         )
         if not reply:
             return []

@@ -132,8 +132,10 @@ def read_slowdown(outcome: Outcome, *, now: datetime) -> Slowdown | None:
     """
     head = outcome.response or outcome.evidence.received
     not_before = outcome.not_before if outcome.response is not None else None
-    host = host_of(head.final_url) if head is not None else None
-    if head is None or host is None or (not_before is None and head.status not in SLOWDOWN_STATUSES):
+    if head is None or (not_before is None and head.status not in SLOWDOWN_STATUSES):
+        return None
+    host = host_of(head.final_url)
+    if host is None:
         return None
     return Slowdown(host=host, until=not_before or now + timedelta(seconds=SLOWDOWN_SECONDS))
 

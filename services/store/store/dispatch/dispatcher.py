@@ -17,12 +17,11 @@ from store.dispatch.broker import BrokerState, read_broker, set_marker
 from store.dispatch.claim import Claimed, ClaimLimits, Lease, claim, end_leases, next_look_seconds, postgres_now, release
 from store.dispatch.commands import CommandSender
 from store.errors import BrokerUnavailable
+from store.gather import gather_seconds
 from store.hosts.pace import PaceSettings
 from store.metrics import StoreMetrics
 
 BROKER_LOOK_SECONDS = 0.5
-GATHER_SECONDS = 0.004
-"""The rest after a pass that sent something, so that under load due fetches gather into larger commands."""
 
 log = structlog.get_logger()
 
@@ -82,7 +81,7 @@ class Dispatcher:
         trains = await self._claim() if self.has_fetcher else []
         if trains:
             await self._send([[fetch.command for fetch in train] for train in trains])
-            return GATHER_SECONDS
+            return gather_seconds(sum(map(len, trains)), limit=self._limits.claim_fetches)
         await rest_unless(self.wake, await self._rest_seconds())
         return 0
 
