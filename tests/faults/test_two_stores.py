@@ -40,7 +40,10 @@ async def test_case_14_a_frozen_store_holds_nobody_up_and_comes_back_too_late(op
             assert await _pending_of(cluster, stream, f"store-{FROZEN}") > 0
         await load.submit_many(BURST)
         await wait_for(
-            "the other store has finished and announced everything", lambda: _is_done(cluster), seconds=GOES_ON_SECONDS
+            "the other store has finished and announced everything",
+            lambda: _is_done(cluster),
+            seconds=GOES_ON_SECONDS,
+            instead=lambda: _left(cluster),
         )
         cluster.thaw(FROZEN)
         await cluster.wait_ready()
@@ -52,6 +55,14 @@ async def test_case_14_a_frozen_store_holds_nobody_up_and_comes_back_too_late(op
 async def _pending_of(cluster: Cluster, stream: str, consumer: str) -> int:
     async with cluster.redis("events") as events:
         return len(await events.xpending_range(stream, STORE_GROUP, "-", "+", 1000, consumername=consumer))
+
+
+async def _left(cluster: Cluster) -> str:
+    """What is under way, for who asks why it is not done; and what the other store says of itself."""
+    async with cluster.database() as connection:
+        queue = await connection.fetch("SELECT id, state, waiting, dispatch_seq, run_at - now() AS due_in FROM fetch_queue")
+        outbox = await connection.fetchval("SELECT count(*) FROM outbox")
+    return f"{outbox} in the outbox, in the queue {list(map(tuple, queue))}; {cluster.log('store')[-3000:]}"
 
 
 async def _is_done(cluster: Cluster) -> bool:

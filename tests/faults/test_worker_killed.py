@@ -78,7 +78,7 @@ async def test_case_6_a_worker_killed_after_it_published_its_outcome_asks_the_or
 async def test_case_7_a_worker_killed_while_it_restores_holds_up_nobody(open_case: OpenCluster) -> None:
     """What Celery restores is void by then: that this stands still for the 30 s of a lock costs nothing."""
     async with open_case() as cluster:
-        cluster.change("fetcher", **{FAILPOINT: "before:fetcher.tasks:Tasks.take_batch"})
+        cluster.change("fetcher", **{FAILPOINT: "before:kombu.transport.virtual.base:Channel.basic_ack"})
         await cluster.boot()
         async with open_load(cluster, prefix="c7") as load, cluster.redis("broker") as broker:
             cluster.nodes["fetcher"].is_wanted = False

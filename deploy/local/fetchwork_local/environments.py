@@ -54,6 +54,8 @@ def service_environments(state: StackState, *, caller: Mapping[str, str]) -> dic
 def _tuning(caller: Mapping[str, str]) -> Environment:
     return {
         "PYTHONUNBUFFERED": "1",
+        # Threads that pack large bodies would each keep an arena of their own.
+        "MALLOC_ARENA_MAX": "2",
         # The current folder must not shadow installed packages.
         "PYTHONSAFEPATH": "1",
         **{

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import pytest
 from harness.cluster import Cluster
 from harness.load import Load
 
@@ -13,11 +14,18 @@ Value = TypeVar("Value")
 LOOK_SECONDS = 0.1
 
 
-async def wait_for(what: str, look: Callable[[], Awaitable[Value]], *, seconds: float = 20.0) -> Value:
-    """The first answer of `look` that is true. Raises AssertionError with the last one."""
+async def wait_for(
+    what: str,
+    look: Callable[[], Awaitable[Value]],
+    *,
+    seconds: float = 20.0,
+    instead: Callable[[], Awaitable[object]] | None = None,
+) -> Value:
+    """The first answer of `look` that is true. Raises AssertionError with the last one, or with what there is `instead`."""
     deadline = time.monotonic() + seconds
     while not (answer := await look()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}; at last {answer!r}"
+        if time.monotonic() >= deadline:
+            pytest.fail(f"not within {seconds:g} s: {what}; at last {await instead() if instead else answer!r}")
         await asyncio.sleep(LOOK_SECONDS)
     return answer
 
