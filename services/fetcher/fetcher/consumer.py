@@ -21,7 +21,7 @@ Reject = Callable[[RejectionReason, str], None]
 """Is told why a message is no command, and of which class the error was."""
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
-"""What Celery trips over when a message is not shaped as it expects. Errors of the connection are none of these."""
+"""What Celery trips over when a message is not shaped as it expects; what is no message of kombu's at all never gets here."""
 
 RECONNECT_FIRST_SECONDS, RECONNECT_LIMIT_SECONDS = 0.5, 2.0
 

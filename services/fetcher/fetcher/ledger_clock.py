@@ -43,11 +43,15 @@ class LedgerClock:
         return self._at(self._now())
 
     def correct(self, ledger: LedgerTime, *, asked_at: float, answered_at: float) -> None:
-        """Take over what the store said between these moments of the monotonic clock, unless that is what we had."""
+        """Take over what the store said between these moments of the monotonic clock, unless that may be what we had.
+
+        It was said anywhere between them: a difference that a slow answer explains is none.
+        """
         middle = (asked_at + answered_at) / 2
+        unsure = timedelta(seconds=(answered_at - asked_at) / 2)
         error = self._at(middle) - ledger.now
         self._skew.set((self._wall() - ledger.now).total_seconds() - (self._now() - middle))
-        if abs(error) > TOLERANCE:
+        if abs(error) > TOLERANCE + unsure:
             log.warning("clock corrected", ahead_seconds=round(error.total_seconds(), 3))
             self._anchor = ledger.now, middle
 

@@ -32,8 +32,8 @@ from fetcher.slots import Slots
 from fetcher.takes import Takes
 from fetcher.train import Halt, TrainRun
 
-TAKE_TIMEOUT_SECONDS = 5.0
-"""How long the broker may take to say that a message is new; its own client gives up sooner."""
+TAKE_TIMEOUT_SECONDS = 15.0
+"""How long the broker may take to say that a message is new; `Takes` gives up sooner."""
 
 log = structlog.get_logger()
 

@@ -86,6 +86,7 @@ class TrainRun:
                 else:
                     finished = self._attempts.snooze(car, halt.reason, not_before=halt.not_before)
                 await self._report(car, finished)
+                del finished  # or its body would stay here, without a place, while the next car waits for its turn
                 left.pop(0)
             await self._reported()
         except asyncio.CancelledError:

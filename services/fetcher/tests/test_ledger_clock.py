@@ -80,3 +80,11 @@ async def test_it_asks_the_store_and_outlives_answers_that_are_none() -> None:
         stopping.set()
         await keeping
     await runner.cleanup()
+
+
+def test_a_difference_that_a_slow_answer_explains_is_none() -> None:
+    machine = Machine(TRUE)
+    machine.told(TRUE + timedelta(seconds=0.1), took_seconds=0.9)
+    assert machine.clock() == TRUE + timedelta(seconds=0.9)
+    machine.told(TRUE + timedelta(seconds=100), took_seconds=0.9)
+    assert machine.clock() == TRUE + timedelta(seconds=100.45)

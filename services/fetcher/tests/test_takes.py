@@ -54,11 +54,23 @@ async def test_a_message_that_comes_twice_is_requested_once(
 
 async def test_a_message_of_which_nobody_can_tell_is_left_to_its_lease(rig: Any, serve: Serve, command: Any) -> None:
     nowhere = connect_redis(f"redis://127.0.0.1:{free_port()}/0", timeout_seconds=1)
-    it = rig(takes=Takes(nowhere))
+    it = rig(takes=Takes(nowhere, try_seconds=0.5))
     await it.take(command(await serve({})))
     assert it.sample("commands_dropped_total", reason="unconfirmed") == 1
     assert it.published.outcomes == []
     await nowhere.aclose()
+
+
+async def test_a_broker_that_fails_for_a_moment_is_asked_again(broker: Redis) -> None:
+    limit = (await broker.config_get("maxmemory"))["maxmemory"]
+    await broker.config_set("maxmemory", 1)
+    try:
+        asking = asyncio.create_task(Takes(broker).is_first("m-6", lease_seconds=30))
+        await asyncio.sleep(0.3)  # longer than the first try takes, which is refused
+        assert not asking.done()
+    finally:
+        await broker.config_set("maxmemory", limit)
+    assert await asking
 
 
 async def test_a_user_without_the_right_still_works(broker: Redis) -> None:
