@@ -12,7 +12,7 @@ STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
 
 .PHONY: help setup up down test faults faults-tools faults-report lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
 	plan skew coverage worker-start worker-log worker-stop archive sbom release docs pictures lock \
-	bench bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
+	bench bench-first bench-million bench-profile bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -158,8 +158,23 @@ capacity: setup ## Measure how much this machine carries; write the table of doc
 bench-restore: setup ## Measure backup and restore of 100,000 fetches on this machine
 	@$(BIN)/python tests/bench/restore_time.py
 
-bench: setup ## Measure ready time, latency, throughput and memory on this machine
+bench-first: setup ## Measure ready time, latency, throughput and memory on this machine
 	@$(BIN)/python tests/bench/figures.py
+
+.venv-bench/pinned: requirements/bench.txt
+	@echo "Installing what requirements/bench.txt pins, for the designs beside Fetchwork"
+	@$(BIN)/python -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: setup .venv-bench/pinned ## Fetchwork beside Celery, Scrapy and a bare loop; write docs/performance.md: make bench [ONLY=contest]
+	@$(BIN)/python tests/bench/performance.py $(if $(ONLY),--only "$$ONLY")
+
+bench-million: setup ## A batch of a million URLs, from its POST to the last row: make bench-million [URLS=1000000]
+	@$(BIN)/python tests/bench/million.py $(if $(URLS),"$$URLS")
+
+bench-profile: setup .venv-bench/pinned ## Where fetcher and store spend their time during a batch
+	@$(BIN)/python tests/bench/where_time_goes.py
 
 fuzz-api: setup ## Try the API with generated requests, every check: make fuzz-api [SEED=1] [EXAMPLES=100]
 	@$(BIN)/python tests/fuzz/run.py $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from threading import Event
 from time import monotonic
 
@@ -51,6 +52,16 @@ def test_planted_secrets_do_not_reach_the_log() -> None:
     assert entry["headers"] == {"Cookie": "REDACTED", "x": ["https://REDACTED@b.test/?REDACTED"]}
     assert entry["url"].startswith("https://REDACTED@a.test/path?")
     assert entry["reason"] == "path /v1/fetches/REDACTED is none"
+
+
+def test_a_line_is_written_whatever_it_holds() -> None:
+    output = io.StringIO()
+    with redirect_stdout(output):
+        configure_logging(service="test", level="info")
+        structlog.get_logger().info("odd", half="\ud800", large=2**70, kind=SpanKind.SERVER, at=datetime(2026, 1, 1, tzinfo=UTC))
+    structlog.reset_defaults()
+    entry = json.loads(output.getvalue())
+    assert (entry["half"], entry["large"], entry["event"]) == ("\ud800", 2**70, "odd")
 
 
 UNCAUGHT_PROGRAM = """

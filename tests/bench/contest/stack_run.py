@@ -64,9 +64,10 @@ async def _run_batch(stack: Stack, urls: Sequence[str]) -> Run:
     return Run(fetches=finished, seconds=seconds, cpu_seconds=spent)
 
 
-def client_of(status: StackStatus) -> aiohttp.ClientSession:
-    """A client of the gateway."""
-    return aiohttp.ClientSession(base_url=status.gateway, headers={"Authorization": f"Bearer {status.api_key}"})
+def client_of(status: StackStatus, *, seconds: float = FINISH_TIMEOUT_SECONDS) -> aiohttp.ClientSession:
+    """A client of the gateway, for requests that take so long at most."""
+    headers, timeout = {"Authorization": f"Bearer {status.api_key}"}, aiohttp.ClientTimeout(total=seconds)
+    return aiohttp.ClientSession(base_url=status.gateway, headers=headers, timeout=timeout)
 
 
 @asynccontextmanager
