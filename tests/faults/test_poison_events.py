@@ -14,6 +14,7 @@ from harness.waiting import meet_hosts, wait_for
 from redis.asyncio import Redis
 
 NEIGHBOURS = 12
+HELD_TIMEOUT_SECONDS = 10.0
 BIG_BODY_BYTES = 3 * 1024 * 1024
 ACCEPTED, ATTEMPTED = "fetch.accepted.v1", "fetch.attempted.v1"
 FETCHED = {"kind": "fetched", "response": {"status": 200, "final_url": "http://127.9.0.3/"}}
@@ -88,15 +89,16 @@ async def test_case_28_poison_among_attempts_is_parked_and_its_neighbours_are_st
         await meet_hosts(cluster, load)
         async with cluster.redis("events") as events:
             before = await _added(events)
-        ids = await load.submit_many(NEIGHBOURS, seconds=1.0)
-        tokens = list(load.submitted)
+        with cluster.origin.holding():
+            ids = await load.submit_many(NEIGHBOURS, timeout_seconds=HELD_TIMEOUT_SECONDS)
+            tokens = list(load.submitted)
 
-        async def all_asked() -> bool:
-            hits = cluster.origin.hits()
-            return all(token in hits for token in tokens)
+            async def all_asked() -> bool:
+                hits = cluster.origin.hits()
+                return all(token in hits for token in tokens)
 
-        await wait_for("every fetch at the origin", all_asked)
-        cluster.kill("store", stays_down=True)
+            await wait_for("every fetch at the origin", all_asked)
+            cluster.kill("store", stays_down=True)
         unknown = attempted(str(new_fetch_id()), FETCHED)
         poison = _poison(ATTEMPTED, rng, right=attempted(ids[0], FETCHED))
         poison += [

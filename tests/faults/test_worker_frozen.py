@@ -17,6 +17,7 @@ CLOCK_SECONDS = 0.05
 """By so much the clocks of two processes may differ."""
 TRIES = 20
 FIRST = 64
+HELD_TIMEOUT_SECONDS = 5.0
 
 
 @pytest.mark.quick
@@ -41,11 +42,12 @@ async def test_case_9_what_a_thawed_worker_does_late_is_harmless_and_a_post_is_n
     async with open_load(cluster, prefix="c9") as load:
         await load.submit_many(FIRST)  # so that all hosts are known, which take one at a time before
         await wait_for(lambda: is_idle(cluster), what="an idle worker")
-        running = await load.submit_many(20, seconds=2.0)
-        posts = await load.submit_many(10, seconds=2.0, method="POST", retries={"max": 0})
-        running_tokens = load.submitted[FIRST:]
-        await wait_for(lambda: _have_arrived(cluster, running_tokens), what="requests at the origin")
-        cluster.freeze("fetcher")
+        with cluster.origin.holding():
+            running = await load.submit_many(20, timeout_seconds=HELD_TIMEOUT_SECONDS)
+            posts = await load.submit_many(10, method="POST", retries={"max": 0}, timeout_seconds=HELD_TIMEOUT_SECONDS)
+            running_tokens = load.submitted[FIRST:]
+            await wait_for(lambda: _have_arrived(cluster, running_tokens), what="requests at the origin")
+            cluster.freeze("fetcher")
         outcomes = await _outcomes(cluster)
         held = await out_now(cluster)
         assert {fetch.id for fetch in held} >= {*running, *posts}

@@ -85,6 +85,8 @@ async def migrate(url: str, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECOND
         await _lock(connection, timeout_seconds=lock_timeout_seconds)
         await connection.execute(_CREATE_HISTORY)
         return await _apply_missing(connection, migrations())
+    except (*TRANSIENT, asyncpg.LockNotAvailableError) as error:
+        raise DatabaseUnavailable(f"while migrating: {type(error).__name__}") from error
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)  # ends the session and with it the lock
 

@@ -11,13 +11,15 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
 PADDING = b"0123456789abcdef" * 32
+HELD_LOOKS, HELD_LOOK_SECONDS = 3000, 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,16 @@ class FaultOrigin:
         port = self.ports[int.from_bytes(hashlib.sha256(token.encode()).digest()[:2], "big") % len(self.ports)]
         return f"http://{self.address}:{port}/f/{token}" + (f"?seconds={seconds:g}" if seconds else "")
 
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Whatever is asked meanwhile is logged, and not answered before the end, or a minute later."""
+        gate = _gate(self.log)
+        gate.touch()
+        try:
+            yield
+        finally:
+            gate.unlink()
+
     def hits(self) -> Mapping[str, Sequence[Hit]]:
         """What arrived so far, by token, in order of arrival."""
         found: dict[str, list[Hit]] = defaultdict(list)
@@ -54,8 +66,14 @@ class FaultOrigin:
         return found
 
 
+def _gate(log: Path) -> Path:
+    """The file that says that nothing is answered."""
+    return log.with_suffix(".held")
+
+
 async def serve(log_path: str, address: str, ports: Sequence[int]) -> None:
     """Serve until a signal."""
+    gate = _gate(Path(log_path))
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     async def answer(request: web.Request) -> web.Response:
@@ -65,6 +83,10 @@ async def serve(log_path: str, address: str, ports: Sequence[int]) -> None:
         os.write(log, f"{token} {hashlib.sha256(body).hexdigest()} {time.time():.6f}\n".encode())
         if seconds := float(request.query.get("seconds", "0")):
             await asyncio.sleep(min(seconds, 60.0))
+        for _ in range(HELD_LOOKS):
+            if not gate.exists():
+                break
+            await asyncio.sleep(HELD_LOOK_SECONDS)
         return web.Response(body=body, content_type="text/plain")
 
     app = web.Application()
