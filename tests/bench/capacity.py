@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 import psutil
 from bulk import wait_until_ingested
-from fetchwork_local.postgres import database_url
-from fetchwork_local.stack import Stack, StackStatus
-from fetchwork_local.state import recall
-from figures import finished_fetches, resident_mebibytes
+from contest.stack_run import finished_fetches, ledger_of, resident_mebibytes
+from fetchwork_local.stack import Stack
 from rich.console import Console
 from rich.progress import Progress
 
@@ -50,24 +47,20 @@ async def _batch(session: aiohttp.ClientSession, lines: Sequence[str]) -> None:
             raise SystemExit(f"not accepted: {answer.status} {(await answer.text())[:500]}")
 
 
-async def _run(session: aiohttp.ClientSession, status: StackStatus, lines: Sequence[str]) -> float:
+async def _run(session: aiohttp.ClientSession, stack: Stack, lines: Sequence[str]) -> float:
     """Fetches a second."""
-    before, started = await finished_fetches(session, status), time.perf_counter()
-    await _batch(session, lines)
-    async with asyncio.timeout(FINISH_TIMEOUT_SECONDS):
-        while await finished_fetches(session, status) - before < len(lines):
-            await asyncio.sleep(POLL_SECONDS)
+    async with ledger_of(stack) as ledger:
+        before, started = await finished_fetches(ledger), time.perf_counter()
+        await _batch(session, lines)
+        async with asyncio.timeout(FINISH_TIMEOUT_SECONDS):
+            while await finished_fetches(ledger) - before < len(lines):
+                await asyncio.sleep(POLL_SECONDS)
     return len(lines) / (time.perf_counter() - started)
 
 
 async def _database_bytes(stack: Stack) -> int:
-    state = recall(stack.home)
-    assert state is not None
-    connection = await asyncpg.connect(database_url(port=state.ports.postgres, password=state.secrets.postgres_password))
-    try:
-        return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
-    finally:
-        await connection.close()
+    async with ledger_of(stack) as ledger:
+        return int(await ledger.fetchval("SELECT pg_database_size(current_database())"))
 
 
 async def _measure(stack: Stack, fetches: int, progress: Progress) -> tuple[list[Pace], float, dict[str, float]]:
@@ -75,12 +68,12 @@ async def _measure(stack: Stack, fetches: int, progress: Progress) -> tuple[list
     status = stack.status()
     demo = (status.demo or "").rstrip("/")
     async with aiohttp.ClientSession(base_url=status.gateway, headers={"Authorization": f"Bearer {status.api_key}"}) as session:
-        await _run(session, status, [f"{demo}/bytes/1000?warm={number}" for number in range(fetches // 10)])
+        await _run(session, stack, [f"{demo}/bytes/1000?warm={number}" for number in range(fetches // 10)])
         paces = []
         for size in PAGE_BYTES:
             before, rates = await _database_bytes(stack), []
             for turn in progress.track(range(ROUNDS), description=f"pages of {size} bytes"):
-                rates.append(await _run(session, status, [f"{demo}/bytes/{size}?{turn}-{number}" for number in range(fetches)]))
+                rates.append(await _run(session, stack, [f"{demo}/bytes/{size}?{turn}-{number}" for number in range(fetches)]))
             grown = await _database_bytes(stack) - before
             paces.append(Pace(page_bytes=size, per_second=statistics.median(rates), database_bytes_each=grown / fetches / ROUNDS))
         before, waiting = await _database_bytes(stack), fetches * 2

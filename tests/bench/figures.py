@@ -21,7 +21,8 @@ import aiohttp
 import psutil
 from bulk import accept_in_bulk, wait_until_ingested
 from common.contracts.fetches import FetchRequest
-from fetchwork_local.stack import Stack, StackStatus
+from contest.stack_run import finished_fetches, ledger_of, resident_mebibytes
+from fetchwork_local.stack import Stack
 from rich.console import Console
 from rich.progress import Progress
 
@@ -66,7 +67,7 @@ async def _latencies(session: aiohttp.ClientSession, url: str, progress: Progres
     return seconds
 
 
-async def _volume(session: aiohttp.ClientSession, url: str, status: StackStatus, fetches: int) -> tuple[float, float]:
+async def _volume(session: aiohttp.ClientSession, url: str, stack: Stack, fetches: int) -> tuple[float, float]:
     """Accepted and finished fetches per second, from the first POST until the store has recorded the last."""
     gate = asyncio.Semaphore(CONNECTIONS)
 
@@ -74,21 +75,14 @@ async def _volume(session: aiohttp.ClientSession, url: str, status: StackStatus,
         async with gate:
             await _submit(session, f"{url}?v={number}")
 
-    before, started = await finished_fetches(session, status), time.perf_counter()
-    await asyncio.gather(*(submit(number) for number in range(fetches)))
-    accepted = time.perf_counter()
-    async with asyncio.timeout(FINISH_TIMEOUT_SECONDS):
-        while await finished_fetches(session, status) - before < fetches:
-            await asyncio.sleep(FINISH_POLL_SECONDS)
+    async with ledger_of(stack) as ledger:
+        before, started = await finished_fetches(ledger), time.perf_counter()
+        await asyncio.gather(*(submit(number) for number in range(fetches)))
+        accepted = time.perf_counter()
+        async with asyncio.timeout(FINISH_TIMEOUT_SECONDS):
+            while await finished_fetches(ledger) - before < fetches:
+                await asyncio.sleep(FINISH_POLL_SECONDS)
     return fetches / (accepted - started), fetches / (time.perf_counter() - started)
-
-
-async def finished_fetches(session: aiohttp.ClientSession, status: StackStatus) -> int:
-    """Fetches recorded as succeeded since the store started."""
-    async with session.get(status.metrics["store"]) as answer:
-        text = await answer.text()
-    (line,) = [line for line in text.splitlines() if line.startswith('fetchwork_fetches_finished_total{status="succeeded"}')]
-    return int(float(line.rpartition(" ")[2]))
 
 
 async def _submit(session: aiohttp.ClientSession, url: str) -> str:
@@ -104,23 +98,13 @@ async def _status(session: aiohttp.ClientSession, path: str) -> str:
         return str((await answer.json())["status"])
 
 
-def resident_mebibytes(status: StackStatus) -> dict[str, float]:
-    """Resident memory of each process with its children."""
-    sizes = {}
-    for name, pid in status.processes.items():
-        if pid is not None:
-            process = psutil.Process(pid)
-            family = [process, *process.children(recursive=True)]
-            sizes[name] = round(sum(member.memory_info().rss for member in family) / 2**20, 1)
-    return sizes
-
-
-async def _measure(status: StackStatus, fetches: int, progress: Progress) -> tuple[Sequence[float], float, float]:
+async def _measure(stack: Stack, fetches: int, progress: Progress) -> tuple[Sequence[float], float, float]:
+    status = stack.status()
     headers = {"Authorization": f"Bearer {status.api_key}"}
     page = f"{(status.demo or '').rstrip('/')}/bytes/10000"
     async with aiohttp.ClientSession(base_url=status.gateway, headers=headers) as session:
         latencies = await _latencies(session, page, progress)
-        accepted, finished = await _volume(session, page, status, fetches)
+        accepted, finished = await _volume(session, page, stack, fetches)
     return latencies, accepted, finished
 
 
@@ -134,11 +118,11 @@ def measure(fetches: int) -> Figures:
         ready_seconds = time.perf_counter() - started
         stack.stop()
         started = time.perf_counter()
-        status = stack.start()
+        stack.start()
         second_ready_seconds = time.perf_counter() - started
         try:
             with Progress(console=console) as progress:
-                latencies, accepted, finished = asyncio.run(_measure(status, fetches, progress))
+                latencies, accepted, finished = asyncio.run(_measure(stack, fetches, progress))
             resident = resident_mebibytes(stack.status())
         finally:
             stack.stop()

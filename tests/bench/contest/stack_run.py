@@ -105,7 +105,7 @@ def resident_mebibytes(status: StackStatus) -> dict[str, float]:
     sizes = {}
     for name, pid in status.processes.items():
         if pid is not None:
-            sizes[name] = sum(process.memory_info().rss for process in _family(pid)) / 2**20
+            sizes[name] = round(sum(process.memory_info().rss for process in _family(pid)) / 2**20, 1)
     return sizes
 
 
