@@ -64,6 +64,32 @@ def test_a_line_is_written_whatever_it_holds() -> None:
     assert (entry["half"], entry["large"], entry["event"]) == ("\ud800", 2**70, "odd")
 
 
+UNREAD_PROGRAM = """
+import sys
+import structlog
+from common.chassis.logging import configure_logging
+configure_logging(service="test", level="info")
+sys.stdin.read()
+for number in range(2000):
+    structlog.get_logger().info("a line", padding="x" * 100)
+sys.stderr.write("went on")
+sys.stderr.flush()
+import os
+os._exit(0)
+"""
+
+
+def test_a_log_that_nobody_reads_any_more_ends_nothing() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", UNREAD_PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == "went on"
+        assert process.wait(30) == 0
+
+
 UNCAUGHT_PROGRAM = """
 import threading, warnings
 from common.chassis.logging import configure_logging

@@ -4,8 +4,9 @@ import json
 import logging
 import sys
 import threading
+from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -38,7 +39,7 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbroken(sys.stdout))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
@@ -52,6 +53,21 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_end
     threading.excepthook = lambda ended: _log_end(ended.exc_type, ended.exc_value, ended.exc_traceback)
+
+
+class _Unbroken:
+    """A stream whose reader may be gone, as the supervisor's pipe is once that was killed: no request fails for its log line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
