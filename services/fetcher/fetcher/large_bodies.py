@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 
 FREE_BYTES = 256 * 1024
-LARGE_BODIES_DEFAULT = 8
+LARGE_BODIES_DEFAULT = 4
 
 
 class LargeBodies:
