@@ -111,7 +111,7 @@ async def _fetcher_killed_while_it_posts(cluster: Cluster, load: Load) -> None:
     await cluster.boot()
     await meet_hosts(cluster, load)
     with cluster.origin.holding():
-        await load.submit_many(COUNT, method="POST", retries={"max": 0})
+        await load.submit_many(COUNT, method="POST", retries={"max": 0}, timeout_seconds=HELD_TIMEOUT_SECONDS)
         await _wait_until(lambda: _requested(cluster, load) == len(load.submitted))
         cluster.kill("fetcher")
     await cluster.wait_ready("fetcher")
@@ -191,6 +191,7 @@ CONTROLS = (
         mutant="every_method_again",
         scenario=_fetcher_killed_while_it_posts,
         sentences=("I5: .* may be sent once only and was requested 2 times",),
+        patience_seconds=LEASE_SECONDS + PATIENCE_SECONDS,
     ),
     Control(
         role="store",
