@@ -195,7 +195,7 @@ async def test_no_key_is_ever_in_the_log(client: httpx2.AsyncClient, gateway: An
         await client.post("/v1/keys", json={"name": key.text})
     made = (await client.post("/v1/keys", json={"name": "made"})).json()["secret"]
     await client.get("/v1/key", headers=_as(made))
-    await until(lambda: f'"key": "{unknown.id}"' in gateway.log.read_text())
+    await until(lambda: f'"key":"{unknown.id}"' in gateway.log.read_text())
     log = gateway.log.read_text()
     for text in (KEY, known.text, unknown.text, made):
         assert text not in log and text.rpartition("_")[2][:43] not in log
