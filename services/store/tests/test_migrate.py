@@ -120,3 +120,13 @@ async def test_a_migrator_that_does_nothing_loses_its_lock(empty_database_url: s
     await connection.execute(f"SELECT pg_advisory_lock({LOCK_KEY})")
     assert await migrate(empty_database_url), "the lock was never free"
     assert connection.is_closed()
+
+
+async def test_a_held_history_is_told_as_an_absence_of_the_database(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    holder = await asyncpg.connect(empty_database_url)
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DatabaseUnavailable, match="LockNotAvailable"):
+            await migrate(empty_database_url)
+    await holder.close()
