@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from harness.checker import Allowance, assert_kept
 from harness.cluster import Cluster, OpenCluster
+from harness.commands import commands, fill_the_queue
 from harness.load import Load, open_load
 from harness.recovery import wait_recovered
 from harness.small_disk import SmallDisk, small_disk
@@ -15,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 PER_SECOND = 30.0
 FULL_SECONDS = 5.0
+COUNT = 60
 SPARE_BYTES = 16 * 1024 * 1024
 VOID_COMMANDS = 8
 """What workers that ended at a refused write had taken; Celery keeps it for ten minutes."""
@@ -57,6 +59,25 @@ async def test_case_21_a_broker_without_memory_pauses_dispatch_and_loses_nothing
             await broker.config_set("maxmemory", before)
         findings = await assert_kept(cluster, load)
     assert findings.statuses == {"succeeded": findings.accepted}
+
+
+async def test_case_21_what_a_worker_took_from_a_broker_without_memory_comes_back_with_its_lease(cluster: Cluster) -> None:
+    """Taking is allowed there and noting who took it is not: such a message is gone, with a worker that starts again."""
+    async with open_load(cluster, prefix="c21c") as load:
+        waiting = await fill_the_queue(cluster, load, COUNT)
+        async with cluster.redis("broker") as broker:
+            before = (await broker.config_get("maxmemory"))["maxmemory"]
+            await broker.config_set("maxmemory", "100kb")
+            cluster.thaw("fetcher")
+
+            async def some_are_gone() -> bool:
+                return await commands(cluster) < waiting
+
+            await wait_for("a command that was taken", some_are_gone)
+            await broker.config_set("maxmemory", before)
+        findings = await assert_kept(cluster, load, allow=Allowance(void_commands=VOID_COMMANDS))
+    assert findings.statuses == {"succeeded": findings.accepted}
+    assert findings.redispatched > 0
 
 
 async def test_case_23_a_broker_whose_disk_is_full_pauses_dispatch_and_loses_nothing(open_case: OpenCluster) -> None:

@@ -3,14 +3,17 @@
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 import pytest
+from common.streams.names import FEED_STREAM
 from harness.checker import Allowance, check
 from harness.cluster import Cluster
 from harness.journal import Promise
 from harness.load import Load, open_load
 
 COUNT = 20
+CONNECTIONS = 30
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
@@ -63,9 +66,30 @@ async def _count_wrongly(cluster: Cluster, load: Load, identifier: str) -> None:
         await connection.execute("UPDATE fetch_counts SET fetches = fetches + 1 WHERE name = 'accepted'")
 
 
+async def _keep_another_body(cluster: Cluster, load: Load, identifier: str) -> None:
+    async with cluster.database() as connection:
+        await connection.execute(
+            "UPDATE contents SET (size_bytes, body) = (SELECT size_bytes, body FROM contents AS other"
+            " WHERE other.digest <> contents.digest LIMIT 1) WHERE digest = (SELECT min(digest) FROM contents)"
+        )
+
+
+async def _announce_nothing(cluster: Cluster, load: Load, identifier: str) -> None:
+    async with cluster.database() as connection:
+        await connection.execute("DELETE FROM witness.announcements WHERE event::json ->> 'subject' = $1", identifier)
+
+
+async def _tell_nobody(cluster: Cluster, load: Load, identifier: str) -> None:
+    async with cluster.redis("events") as events:
+        await events.xtrim(FEED_STREAM, maxlen=0, approximate=False)
+
+
 BREAKS: Sequence[tuple[Callable[[Cluster, Load, str], Awaitable[None]], str]] = (
     (_lose_a_promise, "I1: .* was promised and is not in the ledger"),
     (_store_a_foreign_body, "I2: .* has a body that was never served for it"),
+    (_keep_another_body, "I2: the body kept as .* is another"),
+    (_announce_nothing, "I2: .* was announced 0 times"),
+    (_tell_nobody, "I2: .* is not on the feed"),
     (_end_twice, "I2: .* became terminal 2 times"),
     (_change_what_is_terminal, "I3: .* succeeded became succeeded"),
     (_leave_something_queued, "I4: .*ingesting still holds 1"),
@@ -88,3 +112,7 @@ async def test_a_healthy_system_breaks_no_rule_and_each_rule_can_be_broken(clust
             await break_it(cluster, load, identifier if "I3" not in sentence else other)
             breaches = (await check(cluster, load, quiet_seconds=0.5)).breaches
             assert any(re.match(sentence, breach) for breach in breaches), f"not seen: {sentence}"
+        async with AsyncExitStack() as connections:
+            for _ in range(CONNECTIONS):
+                await connections.enter_async_context(cluster.database())
+            assert "I9" in (await check(cluster, load, quiet_seconds=0.5)).names()

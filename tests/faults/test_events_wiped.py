@@ -53,7 +53,7 @@ async def test_case_19_a_wipe_while_the_store_runs_takes_only_what_was_being_ing
             async with asyncio.timeout(RESTORED_SECONDS):
                 await wait_metric(cluster, "store", WIPED_AT, stream=ACCEPTED_STREAM)
             await asyncio.sleep(1)
-        allow = Allowance(may_be_lost=wiped, keys_may_be_forgotten=True)
+        allow = Allowance(may_be_lost=wiped, keys_may_be_forgotten=True, feed_may_be_lost=True)
         findings = await assert_kept(cluster, load, allow=allow)
         lost = await _lost(cluster, load)
         assert lost <= wiped and findings.statuses == {"succeeded": len(findings.rows)}
@@ -89,7 +89,7 @@ async def test_case_19_after_a_wipe_nothing_is_promised_until_a_store_has_noted_
         await _assert_counted(cluster, lost=len(wiped))
         again = [await load.submit(token) for token in tokens]
         assert not wiped & set(again), "a key that was forgotten makes a fetch of its own"
-        allow = Allowance(may_be_lost=wiped, keys_may_be_forgotten=True)
+        allow = Allowance(may_be_lost=wiped, keys_may_be_forgotten=True, feed_may_be_lost=True)
         findings = await assert_kept(cluster, load, allow=allow)
         assert set(findings.rows) == {*kept, *again}
         await _assert_counted(cluster, lost=len(wiped))

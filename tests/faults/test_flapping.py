@@ -9,7 +9,7 @@ from harness.load import open_load
 from harness.recovery import wait_recovered
 
 LINKS = (("gateway", "events"), ("store", "events"), ("store", "broker"), ("fetcher", "events"), ("fetcher", "broker"))
-FLAPS = 20
+FLAPS = 60
 FLAP_SECONDS = 1.0
 PER_SECOND = 25.0
 SENT_AGAIN = 2
@@ -17,7 +17,8 @@ SENT_AGAIN = 2
 
 
 async def test_case_35_connections_reset_each_second_leave_no_zombie(open_case: OpenCluster, rng: random.Random) -> None:
-    async with open_case() as cluster:
+    """Without the watchdog, which would end a zombie and so hide it."""
+    async with open_case(FETCHWORK_STUCK_SECONDS="600") as cluster:
         wires = [await cluster.wire(client, server) for client, server in LINKS]
         cluster.start(*SERVERS)
         await cluster.wait_ready(*SERVERS)
@@ -34,4 +35,4 @@ async def test_case_35_connections_reset_each_second_leave_no_zombie(open_case: 
             findings = await assert_kept(cluster, load, allow=Allowance(extra_hits=SENT_AGAIN))
         print(recovery)
         assert findings.statuses == {"succeeded": findings.accepted}
-        assert [death for death in cluster.deaths if death.name in ("gateway", "store")] == []
+        assert cluster.deaths == []

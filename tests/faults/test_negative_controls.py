@@ -28,7 +28,7 @@ WAIT_SECONDS = 30.0
 LOOK_SECONDS = 0.05
 HELD_TIMEOUT_SECONDS = 5.0
 """Of what the origin holds until a fault has struck: no longer than that may a busy machine take to ask for all of it."""
-LEASE_SECONDS = HELD_TIMEOUT_SECONDS + 2.0
+LEASE_PATIENCE_SECONDS = 30.0
 COUNT = 20
 FROZEN_SECONDS = 1.5
 SLOW_SECONDS = 1.5
@@ -159,7 +159,7 @@ CONTROLS = (
         mutant="no_lease",
         scenario=_fetcher_killed_with_work_out,
         sentences=("I1: .* was promised and is not terminal", "I4: fetch_queue still holds"),
-        patience_seconds=LEASE_SECONDS + PATIENCE_SECONDS,
+        patience_seconds=LEASE_PATIENCE_SECONDS,
     ),
     Control(role="gateway", mutant="maxlen", scenario=_store_away, sentences=(NOT_IN_THE_LEDGER,)),
     Control(
@@ -191,7 +191,7 @@ CONTROLS = (
         mutant="every_method_again",
         scenario=_fetcher_killed_while_it_posts,
         sentences=("I5: .* may be sent once only and was requested 2 times",),
-        patience_seconds=LEASE_SECONDS + PATIENCE_SECONDS,
+        patience_seconds=LEASE_PATIENCE_SECONDS,
     ),
     Control(
         role="store",
@@ -202,6 +202,9 @@ CONTROLS = (
     Control(
         role="fetcher", mutant="body_of_another", scenario=_many, sentences=("I2: .* has a body that was never served for it",)
     ),
+    Control(role="store", mutant="bodies_swapped", scenario=_many, sentences=("I2: the body kept as .* is another",)),
+    Control(role="store", mutant="unannounced", scenario=_many, sentences=("I2: .* was announced 0 times",)),
+    Control(role="store", mutant="unsent", scenario=_many, sentences=("I2: .* is not on the feed",)),
 )
 QUICK = ("ack_before_commit", "overwrite_terminal")
 
@@ -224,7 +227,7 @@ async def test_a_mutant_is_caught_and_the_same_case_without_it_passes(
         if is_mutated:
             _assert_caught(await check(cluster, load, allow=allow, quiet_seconds=control.patience_seconds), control.sentences)
         else:
-            await assert_kept(cluster, load, allow=allow)
+            await assert_kept(cluster, load, allow=allow, quiet_seconds=LEASE_PATIENCE_SECONDS)
 
 
 async def _open_slow_disk(cluster: Cluster, *, appendfsync: str) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from harness.checker import Allowance, assert_kept
 from harness.cluster import Cluster, OpenCluster
-from harness.leases import have_ended, is_idle, wait_for
+from harness.leases import have_ended, is_idle
 from harness.load import open_load
 from harness.mutants import MUTANT
 from harness.poison import POISON
+from harness.waiting import wait_for
 
 DISPATCHES = 3
 NEIGHBOURS = 12
@@ -32,12 +33,12 @@ async def test_case_29_a_poison_fetch_is_abandoned_and_takes_no_other_with_it(op
         await cluster.boot()
         async with open_load(cluster, prefix="c29") as load:
             await load.submit_many(FIRST)  # so that all hosts are known, which take one at a time before
-            await wait_for(lambda: is_idle(cluster), what="an idle worker")
+            await wait_for("an idle worker", lambda: is_idle(cluster), seconds=30)
             async with load.steady(per_second=RATE, **QUICK):
                 neighbours = load.submit_many(NEIGHBOURS, seconds=0.6, **QUICK)
                 poisons = asyncio.gather(*(load.submit(f"c29-{POISON}-{number}", **QUICK) for number in range(POISONS)))
                 identifiers, poison_ids = await asyncio.gather(neighbours, poisons)
-                await wait_for(lambda: have_ended(cluster, poison_ids), what="the end of the poison", seconds=90)
+                await wait_for("the end of the poison", lambda: have_ended(cluster, poison_ids), seconds=90)
             findings = await assert_kept(cluster, load, allow=Allowance(void_commands=100))
             started = await _dispatches(cluster, poison_ids)
         deaths = [death.code for death in cluster.deaths if death.name == "fetcher"]

@@ -27,6 +27,7 @@ TAKEOVER_IDLE_MS = "12000"
 TAKEN_OVER_SECONDS = 40.0
 """That idle time, a look every five seconds, the locks of sessions that Postgres believes alive (15 s), and the work."""
 TRANSACTIONS = "fetchwork_database_transactions_total"
+TAKEN_OVER = "fetchwork_taken_over_entries_total"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT], ids=["killed", "immediate shutdown"])
@@ -42,6 +43,7 @@ async def test_case_24_postgres_ends_at_once_and_is_back(open_case: OpenCluster,
         findings = await assert_kept(cluster, load)
     assert findings.statuses == {"succeeded": findings.accepted}
     assert set(load.answers) <= {202}, "a client noticed"
+    assert {death.name for death in cluster.deaths} == {"postgres"}, "a service needed a restart"
 
 
 async def test_case_24_sessions_that_end_in_the_middle_of_their_commit_commit_once(open_case: OpenCluster) -> None:
@@ -64,6 +66,7 @@ async def test_case_24_sessions_that_end_in_the_middle_of_their_commit_commit_on
             await wait_recovered(cluster, per_second=PER_SECOND, limit_seconds=HEALED_SECONDS)
         findings = await assert_kept(cluster, load)
     assert terminated > 0
+    assert cluster.deaths == [], "somebody needed a restart"
     assert findings.statuses == {"succeeded": findings.accepted}
 
 
@@ -108,15 +111,16 @@ async def test_case_27_a_store_that_cannot_reach_postgres_leaves_its_work_to_ano
         await cluster.boot()
         async with load.steady(per_second=PER_SECOND):
             await asyncio.sleep(rng.uniform(1, 2))
-            while not await _has_pending(cluster, "store-0"):
-                wire.black_hole(is_on=fault == "swallows everything")
-                wire.refuses = fault == "refuses everyone"
-                if wire.refuses:
-                    wire.cut()
-                await asyncio.sleep(0.3)
+            if fault == "swallows everything":
+                wire.black_hole()
+            else:
+                wire.refuses = True
+                wire.cut()
+            await wait_for("work in the hands of the store that is cut off", lambda: _has_pending(cluster, "store-0"))
             await wait_for(
                 "the other store has taken over", lambda: _is_free(cluster, "store-0"), seconds=TAKEN_OVER_SECONDS
             )
+            assert await metric(cluster, "store-2", TAKEN_OVER) > 0
             await wait_recovered(cluster, per_second=PER_SECOND)
             wire.black_hole(is_on=False)
             wire.refuses = False

@@ -9,8 +9,8 @@ from harness.waiting import wait_for
 
 BURST = 30
 FROZEN = "store-2"
-LOCKS_SECONDS = 15.0
-"""After so long Postgres ends a transaction that does nothing (`idle_in_transaction_session_timeout`)."""
+LOCKS_SECONDS = 20.0
+"""After so long Postgres ends any transaction (`transaction_timeout`)."""
 GOES_ON_SECONDS = LOCKS_SECONDS + 15.0
 """The locks, a rest after a failed pass, a take-over every five seconds, and the work, on a busy machine."""
 

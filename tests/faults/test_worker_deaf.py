@@ -6,8 +6,8 @@ import time
 import pytest
 from harness.checker import Allowance, assert_kept
 from harness.cluster import Cluster, OpenCluster
-from harness.leases import wait_for
 from harness.load import open_load
+from harness.waiting import wait_for
 
 RESTORED_SECONDS = 60.0
 DEAF_SECONDS = 3.0
@@ -25,14 +25,14 @@ async def test_case_10_a_worker_that_hears_nothing_consumes_again_by_itself(
         await cluster.boot()
         async with open_load(cluster, prefix=f"c10-{stuck_seconds}") as load:
             async with load.steady(per_second=RATE):
-                await wait_for(lambda: _is_consuming(cluster, 0), what="fetches that end")
+                await wait_for("fetches that end", lambda: _is_consuming(cluster, 0), seconds=30)
                 wire.deafen()
                 deaf_at = time.monotonic()
                 await asyncio.sleep(1)  # what was out has ended by then
                 before = await _ended(cluster)
                 await asyncio.sleep(DEAF_SECONDS)
                 assert await _ended(cluster) == before, "it is not deaf"
-                await wait_for(lambda: _is_consuming(cluster, before), what="fetches that end again", seconds=RESTORED_SECONDS)
+                await wait_for("fetches that end again", lambda: _is_consuming(cluster, before), seconds=RESTORED_SECONDS)
                 assert time.monotonic() - deaf_at < RESTORED_SECONDS
             findings = await assert_kept(cluster, load, allow=Allowance(void_commands=8))
         assert findings.statuses == {"succeeded": findings.accepted}

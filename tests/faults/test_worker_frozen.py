@@ -7,9 +7,10 @@ import pytest
 from common.streams.names import ATTEMPTED_STREAM, COMMAND_QUEUE
 from harness.checker import assert_kept
 from harness.cluster import Cluster
-from harness.leases import Out, have_ended, is_idle, out_now, seconds_after_leases, wait_for
+from harness.leases import Out, have_ended, is_idle, out_now, seconds_after_leases
 from harness.load import Load, open_load
 from harness.unacked import UNACKED
+from harness.waiting import wait_for
 from redis.asyncio import Redis
 
 SLACK_SECONDS = 5.0
@@ -41,24 +42,24 @@ async def test_case_4_a_command_that_a_dead_worker_took_and_nobody_recorded_is_r
 async def test_case_9_what_a_thawed_worker_does_late_is_harmless_and_a_post_is_never_sent_twice(cluster: Cluster) -> None:
     async with open_load(cluster, prefix="c9") as load:
         await load.submit_many(FIRST)  # so that all hosts are known, which take one at a time before
-        await wait_for(lambda: is_idle(cluster), what="an idle worker")
+        await wait_for("an idle worker", lambda: is_idle(cluster), seconds=30)
         with cluster.origin.holding():
             running = await load.submit_many(20, timeout_seconds=HELD_TIMEOUT_SECONDS)
             posts = await load.submit_many(10, method="POST", retries={"max": 0}, timeout_seconds=HELD_TIMEOUT_SECONDS)
             running_tokens = load.submitted[FIRST:]
-            await wait_for(lambda: _have_arrived(cluster, running_tokens), what="requests at the origin")
+            await wait_for("requests at the origin", lambda: _have_arrived(cluster, running_tokens), seconds=30)
             cluster.freeze("fetcher")
         outcomes = await _outcomes(cluster)
         held = await out_now(cluster)
         assert {fetch.id for fetch in held} >= {*running, *posts}
         cluster.add_replica("fetcher", "fetcher2")
         cluster.start("fetcher2")
-        await wait_for(lambda: have_ended(cluster, [*running, *posts]), what="the end of all that it held")
+        await wait_for("the end of all that it held", lambda: have_ended(cluster, [*running, *posts]), seconds=30)
         assert await seconds_after_leases(cluster, held) < SLACK_SECONDS
         ended = await _outcomes(cluster)
         assert ended - outcomes >= len(running), "nobody else made them"
         cluster.thaw("fetcher")
-        await wait_for(partial(_has_more, partial(_outcomes, cluster), than=ended), what="a late outcome")
+        await wait_for("a late outcome", partial(_has_more, partial(_outcomes, cluster), than=ended), seconds=30)
         findings = await assert_kept(cluster, load)
     rows = [findings.rows[identifier] for identifier in posts]
     assert {row.status for row in rows} == {"failed"} and {row.error_type for row in rows} == {"abandoned"}
@@ -71,9 +72,9 @@ async def test_case_9_what_a_thawed_worker_does_late_is_harmless_and_a_post_is_n
 async def test_case_9_a_thawed_worker_drops_commands_whose_leases_have_ended(cluster: Cluster) -> None:
     async with open_load(cluster, prefix="c9-void") as load:
         lost = await _take_into_a_frozen_worker(cluster, load, method="POST", retries={"max": 0})
-        await wait_for(lambda: have_ended(cluster, [fetch.id for fetch in lost]), what="the end of its lease")
+        await wait_for("the end of its lease", lambda: have_ended(cluster, [fetch.id for fetch in lost]), seconds=30)
         cluster.thaw("fetcher")
-        await wait_for(lambda: _has_dropped(cluster), what="a dropped command")
+        await wait_for("a dropped command", lambda: _has_dropped(cluster), seconds=30)
         findings = await assert_kept(cluster, load)
     (identifier,) = [fetch.id for fetch in lost]
     assert findings.rows[identifier].error_type == "abandoned"
@@ -87,15 +88,15 @@ async def _take_into_a_frozen_worker(cluster: Cluster, load: Load, **request: ob
     """
     async with cluster.redis("broker") as broker:
         for _ in range(TRIES):
-            await wait_for(lambda: _waits_for_commands(broker), what="a worker that waits")
+            await wait_for("a worker that waits", lambda: _waits_for_commands(broker), seconds=30)
             sent = await _lpushes(broker)
             cluster.freeze("fetcher")
             await load.submit(**request)
-            await wait_for(partial(_has_more, partial(_lpushes, broker), than=sent), what="a command", seconds=5)
+            await wait_for("a command", partial(_has_more, partial(_lpushes, broker), than=sent), seconds=5)
             if await broker.llen(COMMAND_QUEUE) == 0 and await broker.hlen(UNACKED) == 0:
                 return list(await out_now(cluster))
             cluster.thaw("fetcher")
-            await wait_for(lambda: is_idle(cluster), what="an idle worker")
+            await wait_for("an idle worker", lambda: is_idle(cluster), seconds=30)
     pytest.fail(f"Redis gave away nothing in {TRIES} tries")
 
 

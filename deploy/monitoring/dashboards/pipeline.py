@@ -198,9 +198,11 @@ BACKLOGS = Row(
         ),
         graph(
             "Done again",
-            "Retries are the plan's, redeliveries are leases that ended: a worker died, or the broker was wiped.",
+            "Retries are the plan's, redeliveries are leases that ended: a worker died, or the broker was wiped. "
+            "What was taken over is another store's work that it left lying.",
             (rate("fetchwork_retries_total"), "retries"),
             (rate("fetchwork_dispatch_redeliveries_total"), "redeliveries"),
+            (rate("fetchwork_taken_over_entries_total"), "entries taken over"),
             (rate("fetchwork_dispatch_last_total"), "last of all tries, by themselves"),
             (rate("fetchwork_fetches_snoozed_total"), "given back before their turn"),
             unit="ops",

@@ -113,6 +113,7 @@ class Ingest(Generic[Data]):
             if taken.lost_ids:
                 self._metrics.lost_entries.labels(stream=self._member.stream).inc(len(taken.lost_ids))
                 log.error("entries were trimmed before they were acknowledged", stream=self._member.stream, ids=taken.lost_ids)
+            self._metrics.taken_over.labels(stream=self._member.stream).inc(len(taken.entries))
             if taken.entries:
                 self._next_takeover = now
                 return taken.entries

@@ -33,6 +33,7 @@ SERVER_SETTINGS = {
     "statement_timeout": "8s",
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "15s",
+    "transaction_timeout": "20s",  # a session whose store froze between Parse and Bind is not idle, and would keep its locks
     "timezone": "UTC",
     "jit": "off",
     # Every ledger statement looks rows up by key. Without statistics the planner turns the joins on unnest() into hash
@@ -52,6 +53,8 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.SerializationError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,

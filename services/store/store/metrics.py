@@ -108,6 +108,12 @@ class StoreMetrics:
             ["stream", "group"],
             registry=registry,
         )
+        self.taken_over = Counter(
+            "fetchwork_taken_over_entries_total",
+            "Entries that a store was given and left idle, and that this one took over.",
+            ["stream"],
+            registry=registry,
+        )
         self.dead_letters = Counter("fetchwork_dead_letters_total", "Messages parked, by stream.", ["stream"], registry=registry)
         self.lost_entries = Counter(
             "fetchwork_lost_entries_total", "Entries trimmed before acknowledgement.", ["stream"], registry=registry
@@ -222,6 +228,7 @@ class StoreMetrics:
         for stream in (ACCEPTED_STREAM, ATTEMPTED_STREAM):
             self.dead_letters.labels(stream=stream)
             self.lost_entries.labels(stream=stream)
+            self.taken_over.labels(stream=stream)
             self.wiped_at.labels(stream=stream)
         for what in PRUNED:
             self.pruned.labels(what=what)

@@ -50,6 +50,19 @@ async def test_refused_data_is_not_tried_again_and_leaves_nothing(pool: Pool) ->
 
 
 async def test_a_statement_that_takes_too_long_is_ended_by_postgres(pool: Pool) -> None:
-    names = "current_setting('statement_timeout') AS statement, current_setting('lock_timeout') AS lock"
-    rows = await fetch_rows(pool, f"SELECT {names}")
-    assert (rows[0]["statement"], rows[0]["lock"]) == ("8s", "2s")
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+    [row] = await fetch_rows(pool, "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in names))
+    assert [row[name] for name in names] == ["8s", "2s", "15s", "20s"]
+
+
+async def test_a_store_that_froze_between_parse_and_bind_loses_its_locks(pool: Pool) -> None:
+    """asyncpg flushes there and does not sync, so Postgres does not take the session for idle: its other timeout never comes."""
+    [outbox] = await fetch_rows(pool, "SELECT 'outbox'::regclass::oid::bigint AS id")
+    async with pool.acquire() as frozen:
+        await frozen.execute("SET transaction_timeout = '1s'; SET idle_in_transaction_session_timeout = '500ms'")
+        await frozen.execute("BEGIN")
+        await frozen.execute("SELECT pg_advisory_xact_lock($1)", outbox["id"])
+        await frozen.prepare("SELECT 1 AS prepared_and_not_run")
+        async with pool.acquire() as other:
+            await other.execute("SELECT pg_advisory_lock($1)", outbox["id"])
+            await other.execute("SELECT pg_advisory_unlock($1)", outbox["id"])

@@ -1,24 +1,36 @@
 """The checker: what must hold after every fault, each breach as a sentence. It asks the servers directly, not the product.
 
-I1 every journaled 202 is terminal · I2 one result each, and its body is one that the origin served for it · I3 what is terminal
-never changes · I4 nothing is left in any queue · I5 no more requests than dispatches and what the case allows, and one at most of
-what may be sent once only · I6 no 202 while the events Redis could not write · I7 what entered equals what ended · I9 limits of
-memory and connections kept.
-I8, the throughput afterwards, is measured by `harness.recovery` where a case asks for it.
+I1 every journaled 202 is terminal · I2 one result each, announced once and on the feed, and the body kept is one that the
+origin served for it · I3 what is terminal never changes · I4 nothing is left in any queue · I5 no more requests than
+dispatches and what the case allows, and one at most of what may be sent once only · I6 no 202 while the events Redis could
+not write · I7 what entered equals what ended · I9 limits of memory and connections kept.
+I8, the throughput afterwards, is measured by `harness.recovery` where a case asks for it. Memory is the peak of each process.
 """
 
 import asyncio
+import hashlib
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import psutil
+import zstandard
+from common.contracts.catalog import FETCH_FINISHED
 from common.contracts.fetches import IDEMPOTENT_METHODS
-from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE, INGESTING_HASH, STORE_GROUP
+from common.streams.names import (
+    ACCEPTED_STREAM,
+    ATTEMPTED_STREAM,
+    COMMAND_QUEUE,
+    EVENT_FIELD,
+    FEED_STREAM,
+    INGESTING_HASH,
+    STORE_GROUP,
+)
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -26,12 +38,13 @@ from harness.cluster import Cluster
 from harness.load import Load
 from harness.unacked import UNACKED, unacked
 
-QUIET_TIMEOUT_SECONDS = 90
+QUIET_TIMEOUT_SECONDS = 60
 LOOK_SECONDS = 0.25
 RSS_LIMIT_BYTES = 300 * 1024 * 1024
 CONNECTIONS_OF_A_STORE = 12
 OTHER_CONNECTIONS = 6
 LAG_LIMIT = 1000
+PAGE_ENTRIES = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +83,15 @@ class Allowance:
 
     `extra_hits` requests of one fetch beyond its dispatches; `no_promise_windows` are stretches of time.time in which nothing may
     have been promised; `keys_may_be_forgotten` where the records of Idempotency-Keys were wiped, so that one URL may have two
-    fetches; `dead_letters` so many parked messages; `void_commands` so many messages that Celery holds for killed workers, all of
-    whose leases have ended; `may_be_lost` are ids of promises that a wipe may have taken along.
+    fetches; `feed_may_be_lost` where the feed was wiped; `dead_letters` so many parked messages; `void_commands` so many messages
+    that Celery holds for killed workers, all of whose leases have ended; `may_be_lost` are ids of promises that a wipe may have
+    taken along.
     """
 
     extra_hits: int = 0
     no_promise_windows: Sequence[tuple[float, float]] = ()
     keys_may_be_forgotten: bool = False
+    feed_may_be_lost: bool = False
     dead_letters: int = 0
     void_commands: int = 0
     may_be_lost: frozenset[str] = frozenset()
@@ -92,7 +107,10 @@ async def check(
     async with cluster.database() as connection:
         findings.rows = await _rows(connection)
         findings.breaches += await _once_and_for_good(connection)
+        findings.breaches += await _bodies(connection)
         findings.breaches += await _conservation(connection)
+        if not allow.feed_may_be_lost:
+            findings.breaches += await _feed(cluster, findings.rows)
         dispatches = await _dispatches(connection)
         parked = await connection.fetchval("SELECT count(*) FROM dead_letters")
         if parked > allow.dead_letters:
@@ -104,9 +122,11 @@ async def check(
     return findings
 
 
-async def assert_kept(cluster: Cluster, *loads: Load, allow: Allowance | None = None) -> Findings:
+async def assert_kept(
+    cluster: Cluster, *loads: Load, allow: Allowance | None = None, quiet_seconds: float = QUIET_TIMEOUT_SECONDS
+) -> Findings:
     """`check`, and no breach at all."""
-    findings = await check(cluster, *loads, allow=allow)
+    findings = await check(cluster, *loads, allow=allow, quiet_seconds=quiet_seconds)
     assert not findings.breaches, "\n".join(findings.breaches[:20])
     return findings
 
@@ -175,15 +195,40 @@ async def _rows(connection: asyncpg.Connection) -> Mapping[str, Row]:
 
 
 async def _once_and_for_good(connection: asyncpg.Connection) -> list[str]:
-    endings = await connection.fetch("SELECT id::text, count(*) AS times FROM witness.endings GROUP BY id HAVING count(*) > 1")
+    endings = await connection.fetch("SELECT id::text, count(*) AS times FROM witness.endings GROUP BY id")
     changes = await connection.fetch("SELECT id::text, what FROM witness.regressions")
     events = [json.loads(row["event"]) for row in await connection.fetch("SELECT event FROM witness.announcements")]
-    finished = Counter(event["subject"] for event in events if event["type"].startswith("fetch.finished"))
+    announced = Counter(event["subject"] for event in events if event["type"] == FETCH_FINISHED)
     return [
-        *(f"I2: {row['id']} became terminal {row['times']} times" for row in endings),
-        *(f"I2: {identifier} was announced {times} times" for identifier, times in finished.items() if times > 1),
+        *(f"I2: {row['id']} became terminal {row['times']} times" for row in endings if row["times"] > 1),
+        *(f"I2: {row['id']} was announced {announced[row['id']]} times" for row in endings if announced[row["id"]] != 1),
         *(f"I3: {row['id']} {row['what']}" for row in changes),
     ]
+
+
+async def _bodies(connection: asyncpg.Connection) -> list[str]:
+    """Every stored body decodes to what its digest says."""
+    breaches = []
+    async with connection.transaction():
+        async for row in connection.cursor("SELECT digest, size_bytes, body FROM contents"):
+            decoded = zstandard.ZstdDecompressor().decompress(row["body"], max_output_size=row["size_bytes"])
+            if hashlib.sha256(decoded).digest() != row["digest"]:
+                breaches.append(f"I2: the body kept as {row['digest'].hex()} is another")
+    return breaches
+
+
+async def _feed(cluster: Cluster, rows: Mapping[str, Row]) -> list[str]:
+    """Whatever is terminal was told on the feed, once at least."""
+    told: set[str] = set()
+    async with cluster.redis("events") as events:
+        begin = "-"
+        while entries := await events.xrange(FEED_STREAM, min=begin, count=PAGE_ENTRIES):
+            for identifier, fields in entries:
+                begin = f"({identifier.decode()}"
+                event = json.loads(fields[EVENT_FIELD])
+                if event["type"] == FETCH_FINISHED:
+                    told.add(event["subject"])
+    return [f"I2: {row.id} is not on the feed" for row in rows.values() if row.status != "queued" and row.id not in told]
 
 
 async def _conservation(connection: asyncpg.Connection) -> list[str]:
@@ -259,12 +304,18 @@ async def _limits(cluster: Cluster) -> list[str]:
     breaches = []
     for name, node in cluster.nodes.items():
         if node.role in ("gateway", "store", "fetcher") and node.is_running:
-            rss = psutil.Process(cluster.pid(name)).memory_info().rss
-            if rss > RSS_LIMIT_BYTES:
-                breaches.append(f"I9: {name} uses {rss // 2**20} MiB of memory")
+            peak_bytes = _peak_bytes(cluster.pid(name))
+            if peak_bytes > RSS_LIMIT_BYTES:
+                breaches.append(f"I9: {name} used {peak_bytes // 2**20} MiB of memory")
     stores = sum(node.role == "store" for node in cluster.nodes.values())
     async with cluster.database() as connection:
         count = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
     if count > stores * CONNECTIONS_OF_A_STORE + OTHER_CONNECTIONS:
         breaches.append(f"I9: Postgres has {count} connections")
     return breaches
+
+
+def _peak_bytes(pid: int) -> int:
+    """The most memory that a process ever had (VmHWM, proc_pid_status(5))."""
+    [kilobytes] = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(encoding="ascii"), re.MULTILINE)
+    return int(kilobytes) * 1024

@@ -1,13 +1,9 @@
 """What is out with the workers, as the queue in Postgres has it, and whether it comes back when its leases end."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.cluster import Cluster
-
-LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +48,3 @@ async def is_idle(cluster: Cluster) -> bool:
     """Whether every fetch has ended."""
     async with cluster.database() as connection:
         return bool(await connection.fetchval("SELECT count(*) = 0 FROM fetch_queue"))
-
-
-async def wait_for(is_so: Callable[[], Awaitable[bool]], *, what: str, seconds: float = 30.0) -> float:
-    """Return once it is so; how long that took. Raises AssertionError when it takes longer than `seconds`."""
-    began = time.monotonic()
-    while not await is_so():
-        assert time.monotonic() - began < seconds, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(LOOK_SECONDS)
-    return time.monotonic() - began

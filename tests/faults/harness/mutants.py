@@ -189,6 +189,47 @@ def _report_the_body_of_another() -> None:
     wrap_function("fetcher.perform", "pack_body", wrapper)
 
 
+def _keep_bodies_under_the_wrong_digest() -> None:
+    def wrapper(keep_contents: Function) -> Function:
+        @functools.wraps(keep_contents)
+        async def keeping(connection: Any, contents: Mapping[bytes, Any], **named: Any) -> Any:
+            turned = [*list(contents.values())[1:], *list(contents.values())[:1]]
+            return await keep_contents(connection, dict(zip(contents, turned, strict=True)), **named)
+
+        return keeping
+
+    wrap_function("store.fetches.record", "keep_contents", wrapper)
+
+
+def _announce_nothing_of_one_in_a_hundred() -> None:
+    _leave_out_one_in_a_hundred("store.fetches.finish", "write_events")
+
+
+def _send_nothing_of_one_in_a_hundred() -> None:
+    _leave_out_one_in_a_hundred("store.outbox.relay", "append_to_feed")
+
+
+def _leave_out_one_in_a_hundred(module: str, name: str) -> None:
+    """From the events that a function takes as its second argument."""
+
+    def wrapper(function: Function) -> Function:
+        seen = 0
+
+        @functools.wraps(function)
+        async def leaving_out(first: Any, events: Sequence[Any], **named: Any) -> Any:
+            nonlocal seen
+            kept = []
+            for event in events:
+                seen += 1
+                if seen % ONE_IN:
+                    kept.append(event)
+            return await function(first, kept, **named)
+
+        return leaving_out
+
+    wrap_function(module, name, wrapper)
+
+
 NO_MUTANT = "nothing"
 MUTANTS: Mapping[str, Callable[[], None]] = {
     NO_MUTANT: _nothing,
@@ -203,6 +244,9 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
     "every_method_again": _take_every_method_for_idempotent,
     "drop_one_in_a_hundred": _drop_one_outcome_in_a_hundred,
     "body_of_another": _report_the_body_of_another,
+    "bodies_swapped": _keep_bodies_under_the_wrong_digest,
+    "unannounced": _announce_nothing_of_one_in_a_hundred,
+    "unsent": _send_nothing_of_one_in_a_hundred,
     "poison": die_of_poison,
     "fixed_names": fixed_names,
     "false_clock": false_clock,
