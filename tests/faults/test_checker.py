@@ -69,8 +69,9 @@ async def _count_wrongly(cluster: Cluster, load: Load, identifier: str) -> None:
 async def _keep_another_body(cluster: Cluster, load: Load, identifier: str) -> None:
     async with cluster.database() as connection:
         await connection.execute(
-            "UPDATE contents SET (size_bytes, body) = (SELECT size_bytes, body FROM contents AS other"
-            " WHERE other.digest <> contents.digest LIMIT 1) WHERE digest = (SELECT min(digest) FROM contents)"
+            "UPDATE contents SET (size_bytes, compressed_bytes, body) = (SELECT size_bytes, compressed_bytes, body"
+            " FROM contents AS other WHERE other.digest <> contents.digest LIMIT 1)"
+            " WHERE digest = (SELECT min(digest) FROM contents)"
         )
 
 
