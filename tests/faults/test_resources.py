@@ -62,7 +62,7 @@ async def test_a_fetcher_without_file_descriptors_tries_again_and_recovers(clust
     async with open_load(cluster, prefix="fdf") as load:
         await meet_hosts(cluster, load)
         with few_files(cluster, "fetcher", spare=4):
-            await load.submit_many(60, seconds=0.5, retries={"max": 10, "backoff_seconds": 0.5})
+            await load.submit_many(60, seconds=0.5, retries={"max": 10, "backoff_seconds": 0.1})
             await asyncio.sleep(SHORTAGE_SECONDS)
         await _back_to_normal(cluster, load)
         findings = await assert_kept(cluster, load)
@@ -145,7 +145,7 @@ async def test_names_that_cannot_be_looked_up_are_tried_again_and_found_later(op
         address, cluster.origin = cluster.origin.address, dataclasses.replace(cluster.origin, address=name)
         await cluster.boot()
         async with open_load(cluster, prefix="dns") as load:
-            await load.submit_many(20, retries={"max": 10, "backoff_seconds": 0.5})
+            await load.submit_many(20, retries={"max": 10, "backoff_seconds": 0.1})
 
             async def have_failed() -> bool:
                 async with cluster.database() as connection:
