@@ -23,7 +23,7 @@ from fetchwork_local.servers import embedded_redis
 from fetchwork_local.stack import Stack
 from fetchwork_local.state import recall
 
-from contest.rivals import awake, stand_still
+from contest.rivals import awake, go_on, stand_still
 
 CONNECTIONS = 32
 READY_TIMEOUT_SECONDS = 30
@@ -100,9 +100,9 @@ def _gateway(folder: Path, name: str, stack: Stack) -> Iterator[Gateway]:
                     pid=process.pid, url=f"http://127.0.0.1:{port}", key=state.secrets.api_key, events_url=events_url
                 )
             finally:
-                with awake(process.pid):
-                    process.terminate()
-                    process.wait(STOP_TIMEOUT_SECONDS)
+                go_on(process.pid)
+                process.terminate()
+                process.wait(STOP_TIMEOUT_SECONDS)
 
 
 async def _until_ready(session: aiohttp.ClientSession) -> None:

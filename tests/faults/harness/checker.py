@@ -4,7 +4,8 @@ I1 every journaled 202 is terminal · I2 one result each, announced once and on 
 origin served for it · I3 what is terminal never changes · I4 nothing is left in any queue · I5 no more requests than
 dispatches and what the case allows, and one at most of what may be sent once only · I6 no 202 while the events Redis could
 not write · I7 what entered equals what ended · I9 limits of memory and connections kept.
-I8, the throughput afterwards, is measured by `harness.recovery` where a case asks for it. Of memory both what a process holds and its peak.
+I8, the throughput afterwards, is measured by `harness.recovery` where a case asks for it.
+I9 looks at what a process holds, and at its peak.
 """
 
 import asyncio
