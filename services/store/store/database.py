@@ -18,6 +18,8 @@ from store.spans import statement_spans
 Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy
 Result = TypeVar("Result")
 
+OLDEST_POSTGRES = 17
+"""The first with `transaction_timeout`."""
 CONNECT_TIMEOUT_SECONDS = 5.0
 COMMAND_TIMEOUT_SECONDS = 10.0
 ACQUIRE_TIMEOUT_SECONDS = 2.0
@@ -120,6 +122,8 @@ async def open_pool(
             server_settings=SERVER_SETTINGS,
             reset=_PlanAges(plans_seconds).forget_old,
         )
+    except asyncpg.UndefinedObjectError as error:  # of all that could be undefined here there are only our settings
+        raise DatabaseUnavailable(f"Postgres {OLDEST_POSTGRES} or newer is needed: {error}") from error
     except (*TRANSIENT, asyncpg.PostgresError) as error:
         raise DatabaseUnavailable(f"cannot connect: {type(error).__name__}") from error
     try:

@@ -34,12 +34,12 @@ class StoreSettings(MigrationSettings, ServiceSettings):
     migrate_on_start: bool = Field(default=True, description="Bring the schema up to date before serving.")
     database_pool_size: int = Field(default=12, ge=4, le=100, description="Connections to Postgres at most.")
     ingest_batch_entries: int = Field(default=200, ge=1, le=2000, description="Accepted entries in one transaction at most.")
-    record_batch_entries: int = Field(default=100, ge=1, le=500, description="Attempts in one transaction at most.")
+    record_batch_entries: int = Field(default=200, ge=1, le=500, description="Attempts in one transaction at most.")
     takeover_idle_ms: int = Field(
         default=30_000, ge=500, le=600_000, description="Entries of another store left idle this long are taken over."
     )
     dispatch_claim_fetches: int = Field(default=256, ge=1, le=2000, description="Fetches claimed in one transaction at most.")
-    dispatch_batch_fetches: int = Field(default=50, ge=1, le=500, description="Fetches in one command at most.")
+    dispatch_batch_fetches: int = Field(default=128, ge=1, le=500, description="Fetches in one command at most.")
     dispatch_leased_fetches: int = Field(
         default=2000, ge=1, le=100_000, description="Fetches that are out at most, those that wait in trains included."
     )

@@ -1,7 +1,7 @@
 """The door to Postgres: whole transactions again after a lost connection, never again after refused data."""
 
 import pytest
-from store.database import TRANSACTION_TRIES, Connection, Pool, fetch_rows, in_transaction
+from store.database import SERVER_SETTINGS, TRANSACTION_TRIES, Connection, Pool, fetch_rows, in_transaction, open_pool
 from store.errors import DatabaseUnavailable, DataRefused
 
 INSERT = "INSERT INTO outbox (event, created_at) VALUES ($1, now())"
@@ -66,3 +66,10 @@ async def test_a_store_that_froze_between_parse_and_bind_loses_its_locks(pool: P
         async with pool.acquire() as other:
             await other.execute("SELECT pg_advisory_lock($1)", outbox["id"])
             await other.execute("SELECT pg_advisory_unlock($1)", outbox["id"])
+
+
+async def test_a_postgres_that_is_too_old_is_named(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SERVER_SETTINGS, "no_such_setting", "1")  # as an older one takes `transaction_timeout`
+    with pytest.raises(DatabaseUnavailable, match="Postgres 17 or newer is needed: .*no_such_setting"):
+        async with open_pool(database_url, size=1):
+            pass

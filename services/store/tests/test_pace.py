@@ -1,6 +1,5 @@
 """Who sets the pace of a host and when it opens, as tables."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -102,7 +101,7 @@ def _override(**members: Any) -> Override:
 def test_the_strictest_rule_holds_and_is_named(
     changes: dict[str, Any], rule: PaceRule, until: datetime | None, delay: int
 ) -> None:
-    host = replace(HOST, **changes)
+    host = HOST._replace(**changes)
     settings = PaceSettings(delay_ms=1000, max_in_flight=4)
     assert rule_in_force(host, settings, now=at(5)) == (rule, until)
     assert delay_ms(host, settings, now=at(5)) == delay
@@ -121,7 +120,7 @@ def test_the_strictest_rule_holds_and_is_named(
     ],
 )
 def test_how_many_may_be_out_at_once(changes: dict[str, Any], in_flight: int) -> None:
-    assert max_in_flight(replace(HOST, **changes), SETTINGS, now=at(5)) == in_flight
+    assert max_in_flight(HOST._replace(**changes), SETTINGS, now=at(5)) == in_flight
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_how_many_may_be_out_at_once(changes: dict[str, Any], in_flight: int) ->
 def test_when_a_host_opens_and_what_waits_for_it(
     changes: dict[str, Any], opens: float, lanes: int, waiting: Waiting | None
 ) -> None:
-    host = replace(HOST, **changes)
+    host = HOST._replace(**changes)
     assert opens_at(host, SETTINGS, now=at(5)) == at(opens)
     assert free_lanes(host, SETTINGS, now=at(5)) == lanes
     assert waiting_at(host, SETTINGS, now=at(5)) == waiting
@@ -162,7 +161,7 @@ def test_a_host_that_nobody_has_met_gets_one_attempt_first() -> None:
 
 
 def test_an_operator_lets_through_until_the_override_ends() -> None:
-    host = replace(HOST, override=_override(state=HostState.PAUSED))
+    host = HOST._replace(override=_override(state=HostState.PAUSED))
     assert state_in_force(host, now=at(59)) is HostState.PAUSED
     assert state_in_force(host, now=at(60)) is HostState.OPEN
 
@@ -183,7 +182,7 @@ def test_an_operator_lets_through_until_the_override_ends() -> None:
 def test_a_train_is_as_long_as_its_time_allows_and_one_fetch_where_there_is_trouble(
     changes: dict[str, Any], fetches: int
 ) -> None:
-    assert train_fetches(replace(HOST, **changes), SETTINGS, now=at(0)) == fetches
+    assert train_fetches(HOST._replace(**changes), SETTINGS, now=at(0)) == fetches
 
 
 def test_a_train_takes_a_lane_until_its_last_fetch_is_answered_or_it_is_lost() -> None:
@@ -197,7 +196,7 @@ def test_a_train_takes_a_lane_until_its_last_fetch_is_answered_or_it_is_lost() -
 
 
 def test_a_delay_runs_from_the_end_of_an_attempt_and_holds_a_host_whose_train_is_lost() -> None:
-    host = replace(HOST, crawl_delay_ms=2000)
+    host = HOST._replace(crawl_delay_ms=2000)
     out = dispatched(host, SETTINGS, [_lane(40)], now=at(0))
     assert opens_at(out, SETTINGS, now=at(1)) == at(42)
     assert ended(out, _attempted(seq=2), SETTINGS, now=at(5)).lanes == out.lanes, "another dispatch opens nothing"
@@ -209,7 +208,7 @@ def test_a_delay_runs_from_the_end_of_an_attempt_and_holds_a_host_whose_train_is
 def test_only_a_delay_keeps_a_host_closed_after_a_send_of_unknown_fate(
     delay: int | None, was_tried: bool, is_closed: bool
 ) -> None:
-    out = dispatched(replace(HOST, crawl_delay_ms=delay), SETTINGS, [_lane(40)], now=at(0))
+    out = dispatched(HOST._replace(crawl_delay_ms=delay), SETTINGS, [_lane(40)], now=at(0))
     back = taken_back(out, SETTINGS, frozenset({token_of(ID, 1)}), was_tried=was_tried, now=at(1))
     assert bool(back.lanes) is is_closed
     assert taken_back(out, SETTINGS, frozenset({token_of(ID, 2)}), was_tried=False, now=at(1)).lanes
@@ -256,7 +255,7 @@ def test_what_asked_nobody_neither_counts_nor_costs_a_delay(asked_at: datetime |
     outcome = Outcome(kind=OutcomeKind.REFUSED, error=error, evidence=Evidence(robots=robots))
     refused = _attempted(seq=1).model_copy(update={"outcome": outcome})
     assert asked_nobody(refused) is is_so
-    host = dispatched(replace(HOST, crawl_delay_ms=2000, last_ended_at=at(0)), SETTINGS, [_lane(40)], now=at(0))
+    host = dispatched(HOST._replace(crawl_delay_ms=2000, last_ended_at=at(0)), SETTINGS, [_lane(40)], now=at(0))
     after = ended(host, refused, SETTINGS, now=at(1))
     assert after.lanes == () and opens_at(after, SETTINGS, now=at(1)) == (at(1) if is_so else at(3))
     assert compared(host, refused, paced_ms=2000)[1] is not is_so
@@ -296,7 +295,7 @@ def test_what_robots_asks_for_holds_until_robots_says_otherwise(
     verdict: RobotsVerdict, seconds: float | None, milliseconds: int | None
 ) -> None:
     robots = RobotsEvidence(verdict=verdict, crawl_delay_seconds=seconds)
-    assert told_crawl_delay(replace(HOST, crawl_delay_ms=700), robots).crawl_delay_ms == milliseconds
+    assert told_crawl_delay(HOST._replace(crawl_delay_ms=700), robots).crawl_delay_ms == milliseconds
 
 
 def test_pauses_double_up_to_five_minutes_and_recover_step_by_step() -> None:

@@ -21,6 +21,7 @@ from store.outbox.write import write_events
 from store.queries import query
 
 FINISH = query("fetches_finish")
+FINISHED = Envelope[FetchFinished]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,6 @@ def finished_event(row: asyncpg.Record, *, source: str) -> Envelope[FetchFinishe
         batch_id=row["batch_id"],
         labels=tuple(row["labels"] or ()),
     )
-    return Envelope[FetchFinished].wrap(
+    return FINISHED.wrap(
         data, type=FETCH_FINISHED, source=source, subject=str(data.id), now=data.finished_at, traceparent=row["traceparent"]
     )

@@ -1,9 +1,8 @@
 """What dispatches and attempts change about a host. Pure."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 from common.contracts.fetches import (
     Budget,
@@ -34,6 +33,8 @@ RECENT_LIMIT = 5
 RESPONSE_WEIGHT = 0.3
 """How much the latest attempt counts in the usual response time."""
 EXPONENT_LIMIT = 30
+_AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://(\[[^\]/?#]*\](?::[0-9]*)?|[^\[/?#]*)", re.IGNORECASE)
+"""RFC 3986 sections 3.1 and 3.2, with an IPv6 address in its brackets or nothing."""
 CLOCK_TOLERANCE = timedelta(milliseconds=2)
 """Workers wait by a clock that only counts and report times of day, which are adjusted by about this much meanwhile."""
 
@@ -42,19 +43,19 @@ def dispatched(host: Host, settings: PaceSettings, lanes: Sequence[Lane], *, now
     """The host after trains have left. With a delay it stays closed for that long after one is lost, if it is."""
     delay = delay_of(host, settings, now=now)
     new = [Lane(token=lane.token, ends_at=lane.ends_at + delay) for lane in lanes]
-    return replace(host, lanes=(*lanes_out(host, now=now), *new))
+    return host._replace(lanes=(*lanes_out(host, now=now), *new))
 
 
 def taken_back(host: Host, settings: PaceSettings, tokens: frozenset[str], *, was_tried: bool, now: datetime) -> Host:
     """The host after trains did not leave. Where a send was tried nobody knows: then a delay keeps the host closed."""
     if was_tried and delay_ms(host, settings, now=now):
         return host
-    return replace(host, lanes=tuple(lane for lane in host.lanes if lane.token not in tokens))
+    return host._replace(lanes=tuple(lane for lane in host.lanes if lane.token not in tokens))
 
 
 def wiped(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
     """The host after the broker lost all commands. A worker may have taken one before: a delay keeps the host closed."""
-    return host if delay_ms(host, settings, now=now) else replace(host, lanes=())
+    return host if delay_ms(host, settings, now=now) else host._replace(lanes=())
 
 
 def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now: datetime) -> Host:
@@ -66,13 +67,13 @@ def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now:
     if attempted.outcome.kind is OutcomeKind.SNOOZED:
         asked = attempted.outcome.not_before  # what its worker knows it will not do before
         held_until = min(asked, now + SNOOZE_LIMIT) if asked is not None else now
-        return replace(host, lanes=lanes, next_slot_at=max(held_until, next_slot_at or held_until))
+        return host._replace(lanes=lanes, next_slot_at=max(held_until, next_slot_at or held_until))
     if asked_nobody(attempted):
-        return replace(host, lanes=lanes, recent=(_recent(attempted), *host.recent)[:RECENT_LIMIT])
+        return host._replace(lanes=lanes, recent=(_recent(attempted), *host.recent)[:RECENT_LIMIT])
     took_ms = max(1, round((attempted.finished_at - attempted.started_at) / timedelta(milliseconds=1)))
     usual_ms = took_ms if host.response_ms is None else round(_mean(host.response_ms, took_ms))
     recent = (_recent(attempted), *host.recent)[:RECENT_LIMIT]
-    return replace(host, lanes=lanes, next_slot_at=next_slot_at, response_ms=min(usual_ms, 2**31 - 1), recent=recent)
+    return host._replace(lanes=lanes, next_slot_at=next_slot_at, response_ms=min(usual_ms, 2**31 - 1), recent=recent)
 
 
 def compared(host: Host, attempted: FetchAttempted, *, paced_ms: int) -> tuple[Host, bool]:
@@ -83,8 +84,8 @@ def compared(host: Host, attempted: FetchAttempted, *, paced_ms: int) -> tuple[H
     if asked_nobody(attempted):
         return host, False
     if host.last_started_at is None or host.last_ended_at is None or attempted.started_at >= host.last_started_at:
-        latest = replace(
-            host, last_started_at=attempted.started_at, last_ended_at=attempted.finished_at, last_delay_ms=paced_ms
+        latest = host._replace(
+            last_started_at=attempted.started_at, last_ended_at=attempted.finished_at, last_delay_ms=paced_ms
         )
         gap_starts_at = host.last_ended_at
         return latest, gap_starts_at is not None and _is_too_early(attempted.started_at, gap_starts_at, paced_ms)
@@ -96,7 +97,7 @@ def told_crawl_delay(host: Host, robots: RobotsEvidence) -> Host:
     if robots.verdict not in VERDICTS_OF_A_FILE:
         return host
     asked_ms = min(round((robots.crawl_delay_seconds or 0) * 1000), CRAWL_DELAY_LIMIT_MS)
-    return replace(host, crawl_delay_ms=asked_ms if asked_ms > 0 else None)
+    return host._replace(crawl_delay_ms=asked_ms if asked_ms > 0 else None)
 
 
 def answered(host: Host, attempted: FetchAttempted, *, now: datetime) -> Host:
@@ -111,13 +112,13 @@ def answered(host: Host, attempted: FetchAttempted, *, now: datetime) -> Host:
     is_news = host.slowed_at is None or attempted.started_at >= host.slowed_at
     asked = attempted.outcome.not_before
     if head.status not in SLOW_DOWN_STATUSES and asked is None:
-        return replace(host, slowdowns=max(0, host.slowdowns - 1)) if is_news and host.slowdowns else host
+        return host._replace(slowdowns=max(0, host.slowdowns - 1)) if is_news and host.slowdowns else host
     if asked is None and not is_news:
         return host
     slowdowns = min(host.slowdowns + 1, SLOWDOWNS_LIMIT) if is_news else host.slowdowns
     backoff = timedelta(seconds=_doubled(BACKOFF_FIRST_SECONDS, slowdowns - 1, BACKOFF_LIMIT_SECONDS))
     until = min(asked, now + PAUSE_LIMIT) if asked is not None else now + backoff
-    return replace(host, slowdowns=slowdowns, slowed_at=now, paused_until=max(until, host.paused_until or until))
+    return host._replace(slowdowns=slowdowns, slowed_at=now, paused_until=max(until, host.paused_until or until))
 
 
 def unreached(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
@@ -129,22 +130,23 @@ def unreached(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
         return host
     failures = host.failures + 1
     if failures < settings.breaker_failures:
-        return replace(host, failures=failures)
+        return host._replace(failures=failures)
     rest_seconds = _doubled(settings.breaker_seconds, failures - settings.breaker_failures, settings.breaker_limit_seconds)
-    return replace(host, failures=failures, broken_until=now + timedelta(seconds=rest_seconds))
+    return host._replace(failures=failures, broken_until=now + timedelta(seconds=rest_seconds))
 
 
 def asked_nobody(attempted: FetchAttempted) -> bool:
     """Whether the attempt was refused before any exchange, such as by a robots.txt that was known before."""
     evidence = attempted.outcome.evidence
+    if attempted.outcome.kind is not OutcomeKind.REFUSED or evidence.hops:
+        return False
     asked_robots_at = evidence.robots.fetched_at if evidence.robots is not None else None
-    has_asked_robots = asked_robots_at is not None and asked_robots_at >= attempted.started_at
-    return attempted.outcome.kind is OutcomeKind.REFUSED and not evidence.hops and not has_asked_robots
+    return asked_robots_at is None or asked_robots_at < attempted.started_at
 
 
 def reached(host: Host) -> Host:
     """The host after a connection to it came about, whatever came of that: the breaker is closed."""
-    return replace(host, failures=0, broken_until=None) if host.failures or host.broken_until is not None else host
+    return host._replace(failures=0, broken_until=None) if host.failures or host.broken_until is not None else host
 
 
 def did_not_reach(attempted: FetchAttempted) -> bool:
@@ -163,10 +165,8 @@ def response_head(attempted: FetchAttempted) -> ResponseHead | None:
 
 def host_of(url: str) -> str:
     """The host of a canonical URL, as the glossary has it; empty for what a stranger made up and no row can hold."""
-    try:
-        host = urlsplit(url).netloc
-    except ValueError:
-        return ""
+    found = _AUTHORITY.match(url)
+    host = found.group(1) if found is not None else ""
     return host if len(host) <= HOST_LIMIT_CHARACTERS and host.isprintable() else ""
 
 

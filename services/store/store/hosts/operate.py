@@ -63,9 +63,9 @@ def changed(host: Host, change: HostChange, *, actor: str | None, now: datetime)
     if "reason" in given:
         override = replace(override, reason=_text(change.reason))
     if change.state is HostState.OPEN:
-        host = replace(host, paused_until=None, slowdowns=0, failures=0, broken_until=None)
+        host = host._replace(paused_until=None, slowdowns=0, failures=0, broken_until=None)
     is_empty = (override.state, override.delay_ms, override.max_in_flight) == (HostState.OPEN, None, None)
-    return replace(host, override=None if is_empty else override)
+    return host._replace(override=None if is_empty else override)
 
 
 def _shown(host: Host) -> dict[str, Any]:

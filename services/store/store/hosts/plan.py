@@ -1,7 +1,6 @@
 """What an attempt on a host would meet now, of hosts that are known and of those that nobody asked for yet."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from common.contracts.hosts import HostState
@@ -30,7 +29,7 @@ async def plan_hosts(
 def plan_host(host: Host, settings: PaceSettings, *, now: datetime) -> HostPlan:
     """The host's plan at the time `now`. Pure."""
     state = state_in_force(host, now=now)
-    opens = opens_at(replace(host, lanes=()), settings, now=now)
+    opens = opens_at(host._replace(lanes=()), settings, now=now)
     return HostPlan(
         host=host.host,
         state=state,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 import asyncpg
@@ -62,7 +61,7 @@ async def settle_hosts(
             host.last_started_at,
             host.last_ended_at,
             host.last_delay_ms,
-            json.dumps([asdict(recent) for recent in host.recent]),
+            json.dumps([recent.as_json() for recent in host.recent]),
             opens_at(host, settings, now=at),
         )
         for host in hosts

@@ -1,7 +1,6 @@
 """Hosts as operators see them, from their rows and the queue."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import asyncpg
@@ -74,7 +73,7 @@ async def view_hosts(
 
 
 def _view(host: Host, load: asyncpg.Record, settings: PaceSettings, counted_up_to: int, *, now: datetime) -> HostView:
-    opens = opens_at(replace(host, lanes=()), settings, now=now)
+    opens = opens_at(host._replace(lanes=()), settings, now=now)
     in_flight = max(load["leased"], len(lanes_out(host, now=now)))  # what was cancelled is still out, and in no queue
     return HostView(
         host=host.host,
