@@ -29,7 +29,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def test_planted_secrets_do_not_reach_the_log() -> None:
-    output = io.StringIO()
+    output = io.TextIOWrapper(kept := io.BytesIO())
     with redirect_stdout(output):
         configure_logging(service="test", level="info", instance="seven")
         structlog.get_logger().info(
@@ -44,7 +44,7 @@ def test_planted_secrets_do_not_reach_the_log() -> None:
             reason=f"path /v1/fetches/ftch_live_{'A' * 12}_planted-7{'x' * 34}000000 is none",
         )
     structlog.reset_defaults()
-    line = output.getvalue()
+    line = kept.getvalue().decode()
     assert "planted" not in line
     entry = json.loads(line)
     assert entry["event"] == "fetching" and entry["service"] == "test" and entry["level"] == "info"
@@ -55,12 +55,12 @@ def test_planted_secrets_do_not_reach_the_log() -> None:
 
 
 def test_a_line_is_written_whatever_it_holds() -> None:
-    output = io.StringIO()
+    output = io.TextIOWrapper(kept := io.BytesIO())
     with redirect_stdout(output):
         configure_logging(service="test", level="info")
         structlog.get_logger().info("odd", half="\ud800", large=2**70, kind=SpanKind.SERVER, at=datetime(2026, 1, 1, tzinfo=UTC))
     structlog.reset_defaults()
-    entry = json.loads(output.getvalue())
+    entry = json.loads(kept.getvalue().decode())
     assert (entry["half"], entry["large"], entry["event"]) == ("\ud800", 2**70, "odd")
 
 

@@ -4,7 +4,7 @@ Decides nothing about order or time: `tasks` and `train` do. Never raises for wh
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,6 +35,8 @@ from fetcher.politeness.admission import Gate
 from fetcher.politeness.pace import Pace
 from fetcher.politeness.slowdowns import Slowdowns, host_of
 from fetcher.report import Reporter
+
+ATTEMPTED = Envelope[FetchAttempted]
 
 log = structlog.get_logger()
 
@@ -168,7 +170,7 @@ class Attempts:
     def _finished(
         self, command: PerformFetch, attempted: Attempted, finished: FetchAttempted, *, place: Place
     ) -> Finished:
-        event = Envelope[FetchAttempted].wrap(
+        event = ATTEMPTED.wrap(
             finished,
             type=FETCH_ATTEMPTED,
             source=f"fetcher/{self._worker}",
@@ -205,9 +207,13 @@ def _tell(current: Span, outcome: Outcome) -> None:
         fail(current, outcome.error.type.value)
 
 
-@contextmanager
-def _report_of(publication: Publication) -> Iterator[Publication]:
+def _report_of(publication: Publication) -> AbstractContextManager[Publication]:
     """The publication of an outcome as a step of its fetch's trace: whoever records it goes on from there."""
+    return _traced_report_of(publication) if is_exporting() else nullcontext(publication)
+
+
+@contextmanager
+def _traced_report_of(publication: Publication) -> Iterator[Publication]:
     event = publication.event
     with step(
         "fetch.report",

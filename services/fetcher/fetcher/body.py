@@ -19,6 +19,8 @@ from fetcher.errors import ExchangeFailed
 from fetcher.large_bodies import Place
 
 COMPRESSION_LEVEL = 3
+SMALL_COMPRESSION_LEVEL = 1
+"""Of what is packed in place: a page of 10 kB comes out as small as with level 3, in two thirds of the time."""
 PIECE_BYTES = 256 * 1024
 """Decoded at once, at most; between two pieces the event loop serves others."""
 PACK_IN_PLACE_LIMIT_BYTES = 64 * 1024
@@ -99,12 +101,12 @@ async def pack_body(content: bytearray) -> PackedBody | None:
     if not content:
         return None
     if len(content) <= PACK_IN_PLACE_LIMIT_BYTES:
-        return _pack(content)
-    return await asyncio.to_thread(_pack, content)
+        return _pack(content, level=SMALL_COMPRESSION_LEVEL)
+    return await asyncio.to_thread(_pack, content, level=COMPRESSION_LEVEL)
 
 
-def _pack(content: bytearray) -> PackedBody:
-    data = _compressor().compress(content)
+def _pack(content: bytearray, *, level: int) -> PackedBody:
+    data = _compressor(level).compress(content)
     reference = BodyReference(
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
         size_bytes=len(content),
@@ -114,12 +116,12 @@ def _pack(content: bytearray) -> PackedBody:
     return PackedBody(reference=reference, data=data)
 
 
-def _compressor() -> zstandard.ZstdCompressor:
-    """One for each thread: its working memory takes longer to allocate than a small page to compress."""
-    if not hasattr(_of_thread, "compressor"):
-        _of_thread.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
-    compressor: zstandard.ZstdCompressor = _of_thread.compressor
-    return compressor
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    """One for each thread and level: its working memory takes longer to allocate than a small page to compress."""
+    compressors: dict[int, zstandard.ZstdCompressor] = _of_thread.__dict__.setdefault("compressors", {})
+    if level not in compressors:
+        compressors[level] = zstandard.ZstdCompressor(level=level)
+    return compressors[level]
 
 
 def _check_decoded(decoded_bytes: int, *, wire_bytes: int, limit_bytes: int, budgets: Budgets) -> None:

@@ -100,11 +100,11 @@ class FetcherMetrics:
                 self._durations[phase].observe(seconds)
         if evidence.exceeded is not None:
             self._exceeded.labels(evidence.exceeded).inc()
-        self._fetched_bytes.labels("wire").inc(evidence.wire_bytes)
-        self._fetched_bytes.labels("decoded").inc(evidence.decoded_bytes)
+        self._fetched_bytes["wire"].inc(evidence.wire_bytes)
+        self._fetched_bytes["decoded"].inc(evidence.decoded_bytes)
         head = outcome.response or evidence.received
         if head is not None:
-            self._responses.labels(status_class_of(head.status)).inc()
+            self._responses[status_class_of(head.status)].inc()
         if outcome.kind is OutcomeKind.REFUSED and evidence.hops:
             verdict = AddressVerdict(evidence.hops[-1].verdict)
             if verdict.is_denial:  # what robots.txt refuses is counted where it is judged
@@ -147,16 +147,14 @@ class FetcherMetrics:
 
     def _add_targets(self) -> None:
         """What origins did: business, and no sign of our own health."""
-        self._responses = Counter(
+        responses = Counter(
             "fetchwork_target_responses", "Last responses of origins in attempts.", ["status_class"], registry=self.registry
         )
-        self._fetched_bytes = Counter(
+        fetched_bytes = Counter(
             "fetchwork_fetched_bytes", "Bytes of bodies, as they came and as they were decoded.", ["kind"], registry=self.registry
         )
-        for status_class in STATUS_CLASSES:
-            self._responses.labels(status_class)
-        for kind in BYTE_KINDS:
-            self._fetched_bytes.labels(kind)
+        self._responses = {status_class: responses.labels(status_class) for status_class in STATUS_CLASSES}
+        self._fetched_bytes = {kind: fetched_bytes.labels(kind) for kind in BYTE_KINDS}
 
     def _counter(self, name: str, text: str, reasons: type[StrEnum]) -> Counter:
         counter = Counter(name, text, ["reason"], registry=self.registry)

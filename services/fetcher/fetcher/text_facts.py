@@ -10,6 +10,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import filetype
 from charset_normalizer import from_bytes
@@ -64,7 +65,7 @@ async def read_text_facts(content: bytes | bytearray, *, content_type: str | Non
 
     Takes a few microseconds unless the charset must be guessed, which is done in a thread.
     """
-    sample, is_whole = bytes(content[:SAMPLE_BYTES]), len(content) <= SAMPLE_BYTES
+    sample, is_whole = bytes(memoryview(content)[:SAMPLE_BYTES]), len(content) <= SAMPLE_BYTES
     detected = detect_media_type(sample)
     declared = (content_type or "").partition(";")[0].strip().lower() or None
     read_as = detected if declared in GENERIC_MEDIA_TYPES else declared
@@ -132,6 +133,7 @@ def _guess(sample: bytes) -> str | None:
     return _known_name(resolve_encoding(best.encoding) or best.encoding) if best else None
 
 
+@lru_cache(maxsize=256)
 def _known_name(codec: str) -> str:
     """The name that the world knows a codec of Python's by."""
     name = codecs.lookup(codec).name

@@ -7,13 +7,13 @@ exception says never gets into a span: it may quote a URL.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from threading import Thread
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Span as SdkSpan
@@ -42,6 +42,7 @@ _propagator = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("fetchwork")  # a proxy until `configure_tracing` installs the real one
 _ids = RandomIdGenerator()
 _is_exporting = False
+_NO_STEP = nullcontext(INVALID_SPAN)
 
 
 class Tracing:
@@ -93,11 +94,18 @@ def span(name: str, *, kind: SpanKind, traceparent: str | None = None, describe:
 
     An exception that leaves the block makes it an error, named by its class and by nothing else.
     """
-    with _current(begin(name, kind=kind, traceparent=traceparent, describe=describe)) as current:
+    begun = begin(name, kind=kind, traceparent=traceparent, describe=describe)
+    if not begun.is_recording():  # nobody is told how it ends
+        token = attach(trace.set_span_in_context(begun))
+        try:
+            yield begun
+        finally:
+            detach(token)
+        return
+    with _current(begun) as current:
         yield current
 
 
-@contextmanager
 def step(
     name: str,
     *,
@@ -105,13 +113,11 @@ def step(
     traceparent: str | None = None,
     links: Iterable[str | None] = (),
     describe: Describe | None = None,
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """As `span`, with links to other traces, but only when spans are exported; else there is none, and what it costs neither."""
     if not _is_exporting:
-        yield INVALID_SPAN
-        return
-    with _current(begin(name, kind=kind, traceparent=traceparent, links=links, describe=describe)) as current:
-        yield current
+        return _NO_STEP
+    return _current(begin(name, kind=kind, traceparent=traceparent, links=links, describe=describe))
 
 
 def begin(

@@ -16,7 +16,7 @@ def origin_of(target: Target) -> str:
 
 def is_exempt(url: str) -> bool:
     """Whether this is a robots.txt itself, which is always allowed (section 2.2.2)."""
-    return urlsplit(url).path == "/robots.txt"
+    return "/robots.txt" in url and urlsplit(url).path == "/robots.txt"
 
 
 def judge_url(availability: RobotsAvailability, rules: RobotsRules, url: str) -> RobotsVerdict:

@@ -4,7 +4,7 @@ The span ends when the response's head is there; the body is part of the attempt
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 from common.chassis.redaction import redacted_url
@@ -18,12 +18,16 @@ FIRST_ERROR_STATUS = 400
 """For a client, from here on the answer is an error (semantic conventions for HTTP spans, status)."""
 
 
-@contextmanager
-def hop_span(hop: HopRecord, *, resend_count: int) -> Iterator[None]:
+_NO_SPAN = nullcontext()
+
+
+def hop_span(hop: HopRecord, *, resend_count: int) -> AbstractContextManager[None]:
     """Run the exchange of one hop inside a span, if spans are exported. `resend_count` hops of its attempt came before it."""
-    if not is_exporting():
-        yield
-        return
+    return _span_of(hop, resend_count=resend_count) if is_exporting() else _NO_SPAN
+
+
+@contextmanager
+def _span_of(hop: HopRecord, *, resend_count: int) -> Iterator[None]:
     span = begin(hop.method, kind=SpanKind.CLIENT)
     error_type: str | None = None
     try:

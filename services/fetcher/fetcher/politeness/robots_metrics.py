@@ -44,29 +44,29 @@ class RobotsMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._decisions = Counter(
+        decisions = Counter(
             "fetchwork_robots_decisions", "URLs that robots.txt was asked about.", ["verdict"], registry=registry
         )
-        for verdict in RobotsVerdict:
-            if verdict is not RobotsVerdict.IGNORED:
-                self._decisions.labels(verdict)
-        self._lookups = Counter(
+        self._decided: dict[RobotsVerdict, Counter] = {
+            verdict: decisions.labels(verdict) for verdict in RobotsVerdict if verdict is not RobotsVerdict.IGNORED
+        }
+        lookups = Counter(
             "fetchwork_robots_lookups", "Lookups of a robots.txt, by who was asked.", ["source", "result"], registry=registry
         )
-        for source, results in _RESULTS.items():
-            for result in results:
-                self._lookups.labels(source, result)
+        self._looked_up = {
+            (source, result): lookups.labels(source, result) for source, results in _RESULTS.items() for result in results
+        }
         self.unshared = Counter(
             "fetchwork_robots_unshared", "Robots.txt files that the store did not take.", registry=registry
         )
 
     def decided(self, verdict: RobotsVerdict) -> None:
         """Count one URL."""
-        self._decisions.labels(verdict).inc()
+        self._decided[verdict].inc()
 
     def looked_up(self, source: LookupSource, result: LookupResult) -> None:
         """Count one question to one source."""
-        self._lookups.labels(source, result).inc()
+        self._looked_up[source, result].inc()
 
     def watch_kept(self, count: Callable[[], int]) -> None:
         """Export how many origins' files this process keeps. Once for each registry."""
