@@ -64,6 +64,7 @@ async def test_a_store_that_froze_between_parse_and_bind_loses_its_locks(pool: P
         await frozen.execute("SELECT pg_advisory_xact_lock($1)", outbox["id"])
         await frozen.prepare("SELECT 1 AS prepared_and_not_run")
         async with pool.acquire() as other:
+            await other.execute("SET lock_timeout = '8s'")  # on a machine that is busy with others
             await other.execute("SELECT pg_advisory_lock($1)", outbox["id"])
             await other.execute("SELECT pg_advisory_unlock($1)", outbox["id"])
 
