@@ -1,5 +1,6 @@
 """The door to Postgres: whole transactions again after a lost connection, never again after refused data."""
 
+import asyncpg
 import pytest
 from store.database import SERVER_SETTINGS, TRANSACTION_TRIES, Connection, Pool, fetch_rows, in_transaction, open_pool
 from store.errors import DatabaseUnavailable, DataRefused
@@ -55,18 +56,18 @@ async def test_a_statement_that_takes_too_long_is_ended_by_postgres(pool: Pool) 
     assert [row[name] for name in names] == ["8s", "2s", "15s", "20s"]
 
 
-async def test_a_store_that_froze_between_parse_and_bind_loses_its_locks(pool: Pool) -> None:
+async def test_a_store_that_froze_between_parse_and_bind_loses_its_locks(pool: Pool, database_url: str) -> None:
     """asyncpg flushes there and does not sync, so Postgres does not take the session for idle: its other timeout never comes."""
-    [outbox] = await fetch_rows(pool, "SELECT 'outbox'::regclass::oid::bigint AS id")
-    async with pool.acquire() as frozen:
-        await frozen.execute("SET transaction_timeout = '1s'; SET idle_in_transaction_session_timeout = '500ms'")
-        await frozen.execute("BEGIN")
-        await frozen.execute("SELECT pg_advisory_xact_lock($1)", outbox["id"])
-        await frozen.prepare("SELECT 1 AS prepared_and_not_run")
-        async with pool.acquire() as other:
-            await other.execute("SET lock_timeout = '8s'")  # on a machine that is busy with others
-            await other.execute("SELECT pg_advisory_lock($1)", outbox["id"])
-            await other.execute("SELECT pg_advisory_unlock($1)", outbox["id"])
+    settings = {"transaction_timeout": "1s", "idle_in_transaction_session_timeout": "500ms"}
+    frozen = await asyncpg.connect(database_url, server_settings=SERVER_SETTINGS | settings)
+    await frozen.execute("BEGIN")
+    await frozen.execute("SELECT pg_advisory_xact_lock(46)")
+    await frozen.prepare("SELECT 1 AS prepared_and_not_run")
+    async with pool.acquire() as other:
+        await other.execute("SET lock_timeout = '8s'")  # on a machine that is busy with others
+        await other.execute("SELECT pg_advisory_lock(46)")
+        await other.execute("SELECT pg_advisory_unlock(46)")
+    frozen.terminate()
 
 
 async def test_a_postgres_that_is_too_old_is_named(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
