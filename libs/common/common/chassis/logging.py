@@ -6,7 +6,7 @@ import sys
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -37,20 +37,18 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
         structlog.processors.format_exc_info,
         redact,
     ]
+    renderer = structlog.processors.JSONRenderer(serializer=_write)
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_write)],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Unbroken(sys.stdout.buffer))),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbroken(sys.stdout))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=_write_text),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -62,10 +60,10 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
 class _Unbroken:
     """A stream whose reader may be gone, as the supervisor's pipe is once that was killed: no request fails for its log line."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, text: bytes) -> None:
+    def write(self, text: str) -> None:
         with suppress(OSError):
             self._stream.write(text)
 
@@ -83,16 +81,12 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _write(event: EventDict, **options: Any) -> bytes:
+def _write(event: EventDict, **options: Any) -> str:
     """As JSON. What no UTF-8 can hold, such as half of a surrogate pair, is escaped by the slower writer."""
     try:
-        return orjson.dumps(event, **options)
+        return orjson.dumps(event, **options).decode()
     except TypeError:
-        return json.dumps(event, **options).encode()
-
-
-def _write_text(event: EventDict, **options: Any) -> str:
-    return _write(event, **options).decode()
+        return json.dumps(event, **options)
 
 
 def _adder(origin: dict[str, str]) -> Any:
