@@ -14,9 +14,7 @@ from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
 from common.chassis.build import VERSION
-from common.chassis.redaction import SECRET_FIELDS, redacted
-
-TEXTLESS = frozenset({bool, int, float, type(None)})
+from common.chassis.redaction import redacted
 
 log = structlog.get_logger()
 
@@ -75,9 +73,8 @@ class _Unbroken:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace secrets by name, API keys, credentials in URLs, and the query part of URLs, in every field at any depth."""
     for key, value in event.items():
-        if key.startswith("_") or (value.__class__ in TEXTLESS and key.lower() not in SECRET_FIELDS):
-            continue  # structlog's own, which is no text and does not get out; and most of what there is to say
-        event[key] = redacted(key, value)
+        if not key.startswith("_"):  # structlog's own, which is no text and does not get out
+            event[key] = redacted(key, value)
     return event
 
 
