@@ -63,6 +63,12 @@ def test_there_are_no_drawers(modules: list[Path]) -> None:
     assert [path for path in modules if DRAWERS.search(path.name)] == []
 
 
+def test_nothing_waits_in_a_way_that_may_lose_a_cancellation(modules: list[Path]) -> None:
+    """`asyncio.wait_for` may, before Python 3.12 (CPython issue 86296); `asyncio.timeout` does not."""
+    product = [path for path in modules if "tests" not in path.parts]
+    assert [path for path in product if "asyncio.wait_for(" in path.read_text(encoding="utf-8")] == []
+
+
 def test_locks_carry_hashes_and_no_addresses(repository: Path) -> None:
     locks = _tracked(repository, "requirements/*.txt")
     assert len(locks) >= 4

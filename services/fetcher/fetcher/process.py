@@ -18,7 +18,7 @@ from time import monotonic
 import structlog
 import uvloop
 from common.chassis.health import Check, Soft
-from common.chassis.lifecycle import close_all
+from common.chassis.lifecycle import close_all, end_task
 from common.chassis.operations_port import OperationsPort
 from common.chassis.phase import Phase
 from common.chassis.watcher import Watcher
@@ -119,9 +119,9 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
                 lambda: keeping_time,
                 robots.close,
                 client.close,
-                partial(_cancel, telling),
-                partial(_cancel, publishing),
-                partial(_cancel, watcher),
+                partial(end_task, telling),
+                partial(end_task, publishing),
+                partial(end_task, watcher),
                 partial(asyncio.to_thread, operations.close),
                 events.aclose,
                 broker.aclose,
@@ -246,8 +246,3 @@ def _checks(*, events: Redis, broker: Redis, store: Check) -> dict[str, Check]:
         await redis.ping()
 
     return {"events": partial(ping, events), "broker": partial(ping, broker), "store": Soft(store)}
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

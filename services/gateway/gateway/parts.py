@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from common.chassis.lifecycle import close_all, run_loop
+from common.chassis.lifecycle import close_all, end_task, run_loop
 from common.chassis.phase import Phase
 from common.clock import Clock
 from common.egress.lookup import NameLookup
@@ -54,9 +54,10 @@ async def open_means(settings: GatewaySettings, *, clock: Clock) -> AsyncIterato
         feed = Feed(reading, metrics=metrics, ring_entries=settings.feed_ring_entries, ring_bytes=settings.feed_ring_bytes)
         key_ring, key_uses = _key_ring(store, settings, metrics, clock), KeyUseReporter(store, clock=clock)
         closing.push_async_callback(close_all, key_uses.report)
-        for run in (publisher.run, feed.run, key_ring.run):
-            _start(run(), closing)
-        _start(run_loop(key_uses, asyncio.Event(), on_pass=metrics.note_pass), closing)
+        _start("publisher", publisher.run(), closing)
+        _start("feed", feed.run(), closing)
+        _start("key ring", key_ring.run(), closing)
+        _start("key uses", run_loop(key_uses, asyncio.Event(), on_pass=metrics.note_pass), closing)
         yield Means(
             publisher=publisher,
             quotas=Quotas(counters, timeout_seconds=settings.quota_timeout_seconds),
@@ -163,9 +164,9 @@ def _room(gate: Gate, metrics: GatewayMetrics, limit: int, *, each: int) -> Wait
     return WaitingRoom(gate, metrics=metrics, limit=limit, per_caller_limit=each)
 
 
-def _start(loop: Coroutine[Any, Any, None], closing: AsyncExitStack) -> None:
+def _start(name: str, loop: Coroutine[Any, Any, None], closing: AsyncExitStack) -> None:
     """Run a loop until all is closed."""
-    closing.callback(asyncio.create_task(loop).cancel)
+    closing.push_async_callback(end_task, asyncio.create_task(loop, name=name))
 
 
 def _metrics(settings: GatewaySettings) -> GatewayMetrics:

@@ -130,7 +130,8 @@ async def open_pool(
         yield pool
     finally:
         try:
-            await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT_SECONDS)
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await pool.close()
         except TimeoutError:
             pool.terminate()
 

@@ -73,6 +73,14 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
+async def end_task(task: asyncio.Task[None], *, timeout_seconds: float = 3.0) -> None:
+    """Cancel and wait until it has ended: what it used may be closed then. One that will not end is logged and left."""
+    task.cancel()
+    _, unended = await asyncio.wait([task], timeout=timeout_seconds)
+    if unended:
+        log.warning("task not ended", task=task.get_name(), seconds=timeout_seconds)
+
+
 async def close_all(*closers: Callable[[], Awaitable[object]], timeout_seconds: float = 5.0) -> None:
     """Await every closer in order, each with a timeout; a failure is logged and does not keep the rest from closing."""
     for closer in closers:

@@ -6,7 +6,7 @@ import sys
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 import structlog
@@ -14,7 +14,9 @@ from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
 from common.chassis.build import VERSION
-from common.chassis.redaction import redacted
+from common.chassis.redaction import SECRET_FIELDS, redacted
+
+TEXTLESS = frozenset({bool, int, float, type(None)})
 
 log = structlog.get_logger()
 
@@ -35,18 +37,20 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
         structlog.processors.format_exc_info,
         redact,
     ]
-    renderer = structlog.processors.JSONRenderer(serializer=_write)
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_write)],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbroken(sys.stdout))),
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Unbroken(sys.stdout.buffer))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_write_text),
+            ],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -58,10 +62,10 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
 class _Unbroken:
     """A stream whose reader may be gone, as the supervisor's pipe is once that was killed: no request fails for its log line."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> None:
+    def write(self, text: bytes) -> None:
         with suppress(OSError):
             self._stream.write(text)
 
@@ -73,17 +77,22 @@ class _Unbroken:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace secrets by name, API keys, credentials in URLs, and the query part of URLs, in every field at any depth."""
     for key, value in event.items():
-        if not key.startswith("_"):  # structlog's own, which is no text and does not get out
-            event[key] = redacted(key, value)
+        if key.startswith("_") or (value.__class__ in TEXTLESS and key.lower() not in SECRET_FIELDS):
+            continue  # structlog's own, which is no text and does not get out; and most of what there is to say
+        event[key] = redacted(key, value)
     return event
 
 
-def _write(event: EventDict, **options: Any) -> str:
+def _write(event: EventDict, **options: Any) -> bytes:
     """As JSON. What no UTF-8 can hold, such as half of a surrogate pair, is escaped by the slower writer."""
     try:
-        return orjson.dumps(event, **options).decode()
+        return orjson.dumps(event, **options)
     except TypeError:
-        return json.dumps(event, **options)
+        return json.dumps(event, **options).encode()
+
+
+def _write_text(event: EventDict, **options: Any) -> str:
+    return _write(event, **options).decode()
 
 
 def _adder(origin: dict[str, str]) -> Any:

@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from common.chassis.health import CHECK_TIMEOUT_SECONDS, Check, HealthReport, run_checks
+from common.chassis.lifecycle import end_task
 from common.chassis.phase import Phase, readiness
 from common.chassis.watcher import Watcher
 
@@ -89,8 +90,7 @@ async def serve_operations(
     try:
         yield operations
     finally:
-        watching.cancel()
-        await asyncio.wait([watching])
+        await end_task(watching)
         await asyncio.to_thread(operations.close)
 
 

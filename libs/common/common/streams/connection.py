@@ -4,6 +4,7 @@ redis-py 8 retries ten times and times out after 5 s by default: ten retries wou
 and a 5 s socket timeout would cut a blocking stream read.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,23 +25,33 @@ _STATE = "db.client.connection.state"
 """By which redis-py tells connections apart (OpenTelemetry semantic conventions, database client metrics)."""
 
 
-class _LostIsAConnectionError(AbstractConnection):
-    """What uvloop says of a connection that the peer has closed is no OSError (its issue 506), so that redis-py would let it
+class _HonestSending(AbstractConnection):
+    """Sending that ends as its callers must know it.
+
+    What uvloop says of a connection that the peer has closed is no OSError (its issue 506), so that redis-py would let it
     through to callers who expect Redis' own errors, and would not try again either.
+
+    redis-py sends under `asyncio.wait_for`, which before Python 3.12 returns as if nothing had been when its task is cancelled
+    in the same turn of the loop (CPython issue 86296): a loop that was told to end would go on for ever.
     """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task else 0
         try:
             await super().send_packed_command(command, check_health=check_health)
         except RuntimeError as error:
             raise RedisConnectionError(str(error)) from error
+        if task and task.cancelling() > cancels:
+            await self.disconnect(nowait=True)
+            raise asyncio.CancelledError
 
 
-class _PlainConnection(_LostIsAConnectionError, Connection):
+class _PlainConnection(_HonestSending, Connection):
     pass
 
 
-class _TLSConnection(_LostIsAConnectionError, SSLConnection):
+class _TLSConnection(_HonestSending, SSLConnection):
     pass
 
 

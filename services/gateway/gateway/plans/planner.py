@@ -86,7 +86,8 @@ class Planner:
         if sum(sizes.get(origin_of(target), 0) for target in targets) <= BIG_CHARACTERS:
             return judge_robots(targets, answer, product_token=self._product_token, now=now)
         try:
-            await asyncio.wait_for(self._reading.acquire(), READING_WAIT_SECONDS)
+            async with asyncio.timeout(READING_WAIT_SECONDS):
+                await self._reading.acquire()
         except TimeoutError:
             return {}
         try:
