@@ -9,8 +9,9 @@ MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
 # Named after the folder, so that a moved checkout sets itself up again.
 SPECTRAL := deploy/openapi/node_modules/.bin/spectral
 STAMP := .venv/setup-$(shell pwd | cksum | cut -d' ' -f1).stamp
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=SEED env "PATH=$$PATH")
 
-.PHONY: help setup up down test faults faults-tools faults-report lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
+.PHONY: help setup up down test faults faults-tools faults-report faults-nightly lint style types openapi rules workflows dockerfiles kubernetes security audit images compose-up compose-down test-containers \
 	plan skew coverage worker-start worker-log worker-stop archive sbom release docs pictures lock \
 	bench bench-first bench-million bench-profile bench-api bench-backlog bench-frontier bench-guard bench-restore capacity fuzz-api mutants clean
 
@@ -43,6 +44,10 @@ faults-tools: ## Install what some cases of the fault suite need beyond Python; 
 faults-report: setup ## Kill everything for a quarter of an hour and write docs/reliability.md: make faults-report [SEED=1] [ROUNDS=90]
 	$(BIN)/python -m pytest tests/faults/test_everything_killed.py -k round_after_round --faults all -s --faults-rate 120 \
 		--faults-rounds $(or $(ROUNDS),90) --faults-report docs/reliability.md $(if $(SEED),--faults-seed "$$SEED")
+
+faults-nightly: ## Run `faults` and then `faults-report` as root, who mounts the small disks that some cases fill
+	$(AS_ROOT) $(MAKE) faults
+	$(AS_ROOT) $(MAKE) faults-report
 
 lint: style types openapi workflows dockerfiles kubernetes ## Check everything below that can be read without running it
 
