@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 from contest.pages import Pages, running_origin
-from contest.stack_run import NDJSON, client_of, cpu_seconds, finished_fetches, ledger_of, resident_mebibytes, running_stack
+from contest.stack_run import NDJSON, client_of, cpu_seconds, finished_fetches, ledger_of, resident_megabytes, running_stack
 from fetchwork_local.stack import Stack
 from rich.console import Console
 from rich.progress import Progress
@@ -50,14 +50,14 @@ async def _run(stack: Stack, pages: Pages, many: int, progress: Progress) -> Non
                 if submitting.done():
                     await submitting
                 progress.update(task, completed=finished)
-                for name, size in resident_mebibytes(status).items():
+                for name, size in resident_megabytes(status).items():
                     largest[name] = max(size, largest.get(name, 0.0))
                 await asyncio.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - started
         spent = {name: 1e6 * (each - used[name]) / many for name, each in cpu_seconds(status).items()}
     print(f"{many:,} fetches in {seconds:.1f} s, {many / seconds:,.0f} a second")
     print("CPU for a fetch, in microseconds:", ", ".join(f"{name} {each:.0f}" for name, each in spent.items()))
-    print("Largest resident memory, in MiB:", ", ".join(f"{name} {size:.0f}" for name, size in largest.items()))
+    print("Largest resident memory, in MB:", ", ".join(f"{name} {size:.0f}" for name, size in largest.items()))
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def _measure(folder: Path, pages: Pages, *, rounds: int, step: sections.Step) ->
         by_stored_rows=sections.by_stored_rows(folder, pages, rounds=rounds, step=step),
         by_depth=by_depth,
         by_fetchers=sections.by_fetchers(folder, pages, step=step),
-        resident_mebibytes=resident,
+        resident_megabytes=resident,
     )
 
 

@@ -16,6 +16,7 @@ from common.chassis.health import Unhealthy
 from common.chassis.telemetry import trace_headers
 from common.clock import Clock
 from common.contracts.fetches import BodyReference
+from common.streams.appender import Appender
 from common.streams.names import ATTEMPTED_STREAM
 from common.streams.publisher import Publication, publish
 from redis.asyncio import Redis
@@ -54,7 +55,7 @@ class Reporter:
     def __init__(
         self, events: Redis, *, store: StoreAddress, session: aiohttp.ClientSession, metrics: FetcherMetrics, clock: Clock
     ) -> None:
-        self._events = events
+        self._appender = Appender(events, ATTEMPTED_STREAM)
         self._store = store
         self._session = session
         self._metrics = metrics
@@ -91,7 +92,7 @@ class Reporter:
         backoff = BACKOFF_FIRST_SECONDS
         while batch:
             try:
-                await publish(self._events, ATTEMPTED_STREAM, [waiting.publication for waiting in batch])
+                await publish(self._appender, [waiting.publication for waiting in batch])
             except (RedisError, OSError) as error:
                 self._failed("publish failed", error, outcomes=len(batch))
             except Exception as error:  # an event that cannot be written down: it must not hold up its neighbours

@@ -13,6 +13,7 @@ from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchFinished, FetchStatus
 from common.contracts.tenants import DEFAULT_TENANT
 from common.ids import new_fetch_id
+from common.streams.appender import Appender
 from common.streams.feed import append_to_feed
 from common.streams.names import FEED_STREAM
 from redis.asyncio import Redis
@@ -33,7 +34,8 @@ def finished(fetch_id: UUID | None = None, *, url: str = "http://a.test/", **mem
 
 async def tell(redis: Redis, events: Sequence[Envelope[Any]], *, tenant: str = DEFAULT_TENANT) -> list[str]:
     """Append events as the relay does; returns their subjects."""
-    await append_to_feed(redis, [(event.model_dump_json(exclude_none=True).encode(), tenant) for event in events])
+    told = [(event.model_dump_json(exclude_none=True).encode(), tenant) for event in events]
+    await append_to_feed(Appender(redis, FEED_STREAM), told)
     return [event.subject for event in events]
 
 

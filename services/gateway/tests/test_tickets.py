@@ -12,6 +12,7 @@ from aiohttp import web
 from common.contracts.keys import Scope
 from common.contracts.tenants import DEFAULT_TENANT
 from common.streams.connection import connect_redis
+from common.streams.appender import Appender
 from common.streams.feed import append_to_feed
 from common.streams.names import ACCEPTED_STREAM, FEED_STREAM, INGESTING_HASH
 from feed_words import NOW, begin, catch_up, stream, take, tell_many, wait_until
@@ -183,7 +184,7 @@ async def test_the_gateways_own_user_may_do_this_and_no_more(deployed: GatewayPr
     assert secret.encode() not in deployed.log.read_bytes()
     user = connect_redis(f"redis://gateway:secret@{events_url.rpartition('@')[2]}")
     with pytest.raises(NoPermissionError):
-        await append_to_feed(user, [(b"{}", DEFAULT_TENANT)])
+        await append_to_feed(Appender(user, FEED_STREAM), [(b"{}", DEFAULT_TENANT)])
     for command in (
         ("GET", INGESTING_HASH), ("SET", "x", "y"), ("DEL", FEED_STREAM), ("XTRIM", FEED_STREAM, "MAXLEN", "0"),
         ("XREAD", "STREAMS", ACCEPTED_STREAM, "0"), ("KEYS", "*"),

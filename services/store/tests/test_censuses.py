@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from common.streams.appender import Appender
 from common.streams.connection import connect_redis
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, COMMAND_QUEUE
 from common.streams.publisher import Publication, publish
@@ -133,7 +134,7 @@ async def test_what_was_delivered_and_not_acknowledged_is_counted_with_its_age(
     assert _value(metrics, "stream_pending_entries", **labels) == 0, "before there is a stream"
     for member in members:
         await member.ensure_group()
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1)) for _ in range(3)])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1)) for _ in range(3)])
     (first, second, _) = await bench.accept_member.read_new()
     for entry, idle_ms in ((first, 5000), (second, 90_000)):
         await events.xclaim(ACCEPTED_STREAM, labels["group"], "store-0", 0, [entry.id], idle=idle_ms, justid=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from api_words import Caller, open_caller
 from common.contracts.dead_letters import DeadLetterPage, DeadLetterView
+from common.streams.appender import Appender
 from common.streams.connection import connect_redis
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, INGESTING_HASH
 from common.streams.publisher import Publication, publish
@@ -49,7 +50,7 @@ async def test_a_message_is_put_back_as_it_came_and_applied_once_it_can_be(calle
     """An attempt that overtook the acceptance of its fetch, say."""
     bench, event = Bench(events, pool), accepted(1)
     attempt = wrap_attempted(attempted(event.data.fetches[0].id, fetched()))
-    await publish(events, ATTEMPTED_STREAM, [Publication(event=attempt, body=b"\x00\xff")])
+    await publish(Appender(events, ATTEMPTED_STREAM), [Publication(event=attempt, body=b"\x00\xff")])
     await bench.record.run_once()
     (letter,) = (await _page(caller)).items
     await accept_events(pool, event, now=None)

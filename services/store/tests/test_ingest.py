@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from common.streams.appender import Appender
 from common.streams.consumer import StreamEntry
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, FEED_STREAM, INGESTING_HASH, STORE_GROUP
 from common.streams.publisher import Publication, publish
@@ -35,7 +36,7 @@ def test_what_many_large_events_say_is_applied_in_parts() -> None:
 async def test_many_events_of_many_fetches_are_applied_and_acknowledged_in_parts(events: Redis, pool: Pool) -> None:
     """Ten thousand fetches in one delivery."""
     large = [accepted(1000, host=f"h{number}.test") for number in range(10)]
-    await publish(events, ACCEPTED_STREAM, [Publication(event=event) for event in large])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=event) for event in large])
     bench = Bench(events, pool)
     await bench.accept.run_once()
     assert await _fetches(pool) == 10_000 and await _pending(events, ACCEPTED_STREAM) == 0
@@ -49,7 +50,7 @@ async def test_there_is_no_lag_before_there_is_a_stream(events: Redis, pool: Poo
 async def test_an_accepted_event_reaches_the_ledger_and_is_acknowledged(events: Redis, pool: Pool) -> None:
     bench, event = Bench(events, pool), accepted(3)
     await events.hset(INGESTING_HASH, mapping={str(fetch.id): "1-1" for fetch in event.data.fetches})
-    await publish(events, ACCEPTED_STREAM, [Publication(event=event)])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=event)])
     await bench.accept.run_once()
     assert await _fetches(pool) == 3
     assert await _pending(events, ACCEPTED_STREAM) == 0
@@ -59,14 +60,14 @@ async def test_an_accepted_event_reaches_the_ledger_and_is_acknowledged(events: 
 
 
 async def test_events_older_than_the_group_are_read_too(events: Redis, pool: Pool) -> None:
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await Bench(events, pool).accept.run_once()
     assert await _fetches(pool) == 1
 
 
 async def test_a_crash_before_the_acknowledgement_delivers_again_and_changes_nothing(events: Redis, pool: Pool) -> None:
     event = accepted(2)
-    await publish(events, ACCEPTED_STREAM, [Publication(event=event)])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=event)])
     crashed = Bench(events, pool)
     await crashed.accept_member.ensure_group()
     assert len(await crashed.accept_member.read_new()) == 1
@@ -77,7 +78,7 @@ async def test_a_crash_before_the_acknowledgement_delivers_again_and_changes_not
 
 
 async def test_entries_of_a_store_that_vanished_are_taken_over(events: Redis, pool: Pool) -> None:
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     gone = Bench(events, pool, name="store-gone")
     await gone.accept_member.ensure_group()
     await gone.accept_member.read_new()
@@ -91,7 +92,7 @@ async def test_a_store_that_is_cut_off_acknowledges_nothing_and_leaves_its_entri
     async with open_pool(database_url, size=4) as closing:
         bench = Bench(events, closing)
         await bench.accept.run_once()
-        await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+        await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
         await closing.close()
         for _ in range(2):
             with pytest.raises(DatabaseUnavailable):
@@ -104,9 +105,9 @@ async def test_a_store_that_is_cut_off_acknowledges_nothing_and_leaves_its_entri
 
 async def test_a_batch_that_failed_is_read_again_by_the_same_loop(events: Redis, pool: Pool) -> None:
     bench = Bench(events, pool)
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await bench.accept.run_once()
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await fetch_rows(pool, "ALTER TABLE fetches RENAME TO gone")
     with pytest.raises(asyncpg.UndefinedTableError):
         await bench.accept.run_once()
@@ -118,7 +119,7 @@ async def test_a_batch_that_failed_is_read_again_by_the_same_loop(events: Redis,
 async def test_poison_is_parked_with_its_bytes_and_its_neighbours_are_stored(events: Redis, pool: Pool) -> None:
     bench = Bench(events, pool)
     await events.xadd(ACCEPTED_STREAM, {"event": b"\x00\xffnot json"})
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await events.xadd(ACCEPTED_STREAM, {"other": b"no event at all"})
     await events.xadd(ACCEPTED_STREAM, {"event": json.dumps({"id": "1", "source": "s", "type": "fetch.accepted.v9"})})
     await bench.accept.run_once()
@@ -135,9 +136,9 @@ async def test_what_the_database_refuses_is_parked_alone(events: Redis, pool: Po
     bench = Bench(events, pool)
     bad = accepted(1)
     text = bad.model_dump_json().replace("http://a.test/0", "http://a.test/\\u0000")
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await events.xadd(ACCEPTED_STREAM, {"event": text})
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await bench.accept.run_once()
     statuses = await fetch_rows(pool, "SELECT status, count(*) AS n FROM fetches GROUP BY status")
     assert {row["status"]: row["n"] for row in statuses} == {"queued": 2, "failed": 1}
@@ -157,7 +158,7 @@ async def test_an_event_with_fields_of_a_newer_release_is_read(events: Redis, po
 async def test_an_attempt_of_a_fetch_that_was_never_accepted_is_parked(events: Redis, pool: Pool) -> None:
     bench = Bench(events, pool)
     stranger = accepted(1).data.fetches[0].id
-    await publish(events, ATTEMPTED_STREAM, [Publication(event=wrap_attempted(attempted(stranger, fetched())))])
+    await publish(Appender(events, ATTEMPTED_STREAM), [Publication(event=wrap_attempted(attempted(stranger, fetched())))])
     await bench.record.run_once()
     assert bench.parked(ATTEMPTED_STREAM) == 1
 
@@ -169,7 +170,7 @@ async def test_the_group_is_made_again_after_a_flush(events: Redis, pool: Pool) 
     await events.flushall()
     with pytest.raises(Exception, match="NOGROUP"):
         await bench.accept.run_once()
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await bench.accept.run_once()
     assert await _fetches(pool) == 1
     assert bench.wiped_at(ACCEPTED_STREAM) and not bench.wiped_at(ATTEMPTED_STREAM)
@@ -177,7 +178,7 @@ async def test_the_group_is_made_again_after_a_flush(events: Redis, pool: Pool) 
 
 async def test_a_first_start_is_no_wipe_and_an_empty_redis_beside_a_full_ledger_is(events: Redis, pool: Pool) -> None:
     first = Bench(events, pool)
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     await first.accept.run_once()
     again = Bench(events, pool)
     await again.accept.run_once()
@@ -208,10 +209,10 @@ async def test_trimming_never_drops_an_unacknowledged_entry(events: Redis, pool:
     member = Bench(events, pool).accept_member
     await member.ensure_group()
     for _ in range(5):
-        await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])
+        await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])
     entries = await member.read_new()
     await member.acknowledge([entries[0].id, entries[1].id, entries[4].id])
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1))])  # not even delivered
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1))])  # not even delivered
     far_future_ms = 2**45
     assert await trim_acknowledged(events, ACCEPTED_STREAM, keep_after_ms=far_future_ms) == 2
     assert [entry.id for entry in await member.read_own_pending("0")] == [entries[2].id, entries[3].id]

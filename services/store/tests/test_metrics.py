@@ -8,6 +8,7 @@ from api_words import open_caller
 from common.contracts.faults import Fault
 from common.contracts.fetches import BodyReference, ErrorType
 from common.contracts.hosts import HostChange, HostOperation, HostState
+from common.streams.appender import Appender
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM
 from common.streams.publisher import Publication, publish
 from ingest_bench import Bench
@@ -63,7 +64,7 @@ async def test_an_attempt_that_ends_its_fetch_is_counted_once_and_one_that_is_tr
     outcomes = [failed(error=ErrorType.TLS, is_retryable=False), failed(is_retryable=True), fetched(500)]
     attempts = [attempted(fetch.id, outcome) for fetch, outcome in zip(event.data.fetches, outcomes, strict=True)]
     for _ in range(2):  # delivered twice
-        await publish(events, ATTEMPTED_STREAM, [Publication(event=wrap_attempted(attempt)) for attempt in attempts])
+        await publish(Appender(events, ATTEMPTED_STREAM), [Publication(event=wrap_attempted(attempt)) for attempt in attempts])
         await bench.record.run_once()
     assert _failed(bench.metrics) == {"tls/target": 1}
 
@@ -71,7 +72,7 @@ async def test_an_attempt_that_ends_its_fetch_is_counted_once_and_one_that_is_tr
 async def test_an_accepted_fetch_that_cannot_be_stored_is_our_fault(pool: Pool, events: Redis) -> None:
     bench = Bench(events, pool)
     await fetch_rows(pool, "ALTER TABLE fetch_queue ADD CONSTRAINT odd CHECK (timeout_seconds <> 7)")
-    await publish(events, ACCEPTED_STREAM, [Publication(event=accepted(1, timeout_seconds=7))])
+    await publish(Appender(events, ACCEPTED_STREAM), [Publication(event=accepted(1, timeout_seconds=7))])
     await bench.accept.run_once()
     assert _failed(bench.metrics) == {"internal/ours": 1}
 
@@ -100,7 +101,7 @@ async def test_those_that_waited_for_a_failed_one_are_counted_with_it(pool: Pool
     await accept_events(pool, event.model_copy(update={"data": event.data.model_copy(update={"fetches": same})}), now=at(0))
     (leader,) = await claim_each(pool, limit=9, leased_limit=9, lease=LEASE, pace=PACE, now=at(0))
     attempt = attempted(leader.command.id, failed(error=ErrorType.DNS, is_retryable=False))
-    await publish(events, ATTEMPTED_STREAM, [Publication(event=wrap_attempted(attempt))])
+    await publish(Appender(events, ATTEMPTED_STREAM), [Publication(event=wrap_attempted(attempt))])
     await bench.record.run_once()
     await FollowerFinisher(pool=pool, source="store/t", metrics=bench.metrics).run_once()
     finished = (await fetch_rows(pool, "SELECT count(*) FROM fetches WHERE error_type = 'dns'"))[0][0]
@@ -134,7 +135,7 @@ async def test_the_pace_of_a_host_with_a_delay_is_no_lateness(pool: Pool, events
     await accept_events(pool, event, now=at(0))
     assert await _late(pool, seconds=0, pace=pace) == [0]
     row = (await fetch_rows(pool, "SELECT id FROM fetch_queue WHERE state = 'running'"))[0]
-    await publish(events, ATTEMPTED_STREAM, [Publication(event=wrap_attempted(attempted(row["id"], fetched())))])
+    await publish(Appender(events, ATTEMPTED_STREAM), [Publication(event=wrap_attempted(attempted(row["id"], fetched())))])
     await bench.record.run_once()
     await fetch_rows(pool, "UPDATE hosts SET next_slot_at = $1::timestamptz, look_at = $1::timestamptz, lanes = '[]'", at(11))
     assert await _late(pool, seconds=11.25, pace=pace) == [0.25], "and not the eleven seconds that it waited"
@@ -162,10 +163,10 @@ async def test_bodies_are_new_once_whichever_way_and_how_often_they_come(pool: P
         reference, compressed = _with_body(body)
         outcome = fetched(body=reference)
         publications.append(Publication(event=wrap_attempted(attempted(fetch.id, outcome)), body=compressed))
-    await publish(events, ATTEMPTED_STREAM, publications[:3])
+    await publish(Appender(events, ATTEMPTED_STREAM), publications[:3])
     await bench.record.run_once()
     assert _samples(bench.metrics, "contents_total") == {"new": 2, "duplicate": 1}
-    await publish(events, ATTEMPTED_STREAM, [publications[3], publications[0], publications[3]])  # two of them again
+    await publish(Appender(events, ATTEMPTED_STREAM), [publications[3], publications[0], publications[3]])  # two of them again
     await bench.record.run_once()
     assert _samples(bench.metrics, "contents_total") == {"new": 2, "duplicate": 2}
     assert _samples(bench.metrics, "content_bytes_total") == {"new": len(BODY) + 7, "duplicate": 2 * len(BODY)}

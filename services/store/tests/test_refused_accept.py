@@ -8,6 +8,7 @@ import pytest
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import ErrorType, FetchesAccepted, FetchStatus
 from common.contracts.views import FetchView
+from common.streams.appender import Appender
 from common.streams.names import ACCEPTED_STREAM, ATTEMPTED_STREAM, INGESTING_HASH, STORE_GROUP
 from common.streams.publisher import Publication, publish
 from ingest_bench import Bench
@@ -77,7 +78,7 @@ async def test_what_nobody_can_read_is_parked_as_it_came(pool: Pool, events: Red
 async def test_a_body_of_three_megabytes_is_parked_with_its_event(pool: Pool, events: Redis) -> None:
     bench, body = Bench(events, pool), secrets.token_bytes(3 * MEBIBYTE)
     stranger = wrap_attempted(attempted(accepted(1).data.fetches[0].id, fetched()))
-    await publish(events, ATTEMPTED_STREAM, [Publication(event=stranger, body=body)])
+    await publish(Appender(events, ATTEMPTED_STREAM), [Publication(event=stranger, body=body)])
     await bench.record.run_once()
     (letter,) = await fetch_rows(pool, "SELECT event, body, reason FROM dead_letters")
     assert bytes(letter["body"]) == body and json.loads(letter["event"])["id"] == stranger.id

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from common.contracts.catalog import FETCH_FINISHED
+from common.streams.appender import Appender
 from common.streams.feed import append_to_feed
 from common.streams.names import FEED_STREAM
 from ledger_words import PACE, accept_events, accepted, at, attempted, claim_each, fetched
@@ -72,8 +73,8 @@ async def test_a_relay_that_does_nothing_loses_its_turn_and_what_it_sent_is_sent
     await _finish(pool, 1)
     is_sent, wakes_up = asyncio.Event(), asyncio.Event()
 
-    async def append_and_freeze(redis: Redis, told: list[tuple[bytes, str]]) -> None:
-        await append_to_feed(redis, told)
+    async def append_and_freeze(feed: Appender, told: list[tuple[bytes, str]]) -> None:
+        await append_to_feed(feed, told)
         if not is_sent.is_set():
             is_sent.set()
             await wakes_up.wait()

@@ -12,7 +12,7 @@ FEW, MANY = 10_000, 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """All figures: a second, seconds, mebibytes, microseconds of CPU. Lists have a figure for each round."""
+    """All figures: a second, seconds, megabytes, microseconds of CPU. Lists have a figure for each round."""
 
     machine: str
     per_second: Mapping[str, Sequence[float]]
@@ -27,7 +27,7 @@ class Found:
     by_stored_rows: Mapping[int, Sequence[float]]
     by_depth: Mapping[int, Sequence[float]]
     by_fetchers: Mapping[int, Sequence[float]]
-    resident_mebibytes: Mapping[str, float]
+    resident_megabytes: Mapping[str, float]
     """Of each process while DEEP fetches are queued; Postgres' shared pages are counted for each of its processes."""
 
 
@@ -53,7 +53,7 @@ def targets(found: Found) -> list[Target]:
     own = median(found.per_second[FETCHWORK])
     celery = max(median(rates) for name, rates in found.per_second.items() if name.startswith(CELERY.split(",")[0]))
     promises = {name: median(rates) for name, rates in found.promises_per_second.items()}
-    services = max(found.resident_mebibytes[name] for name in ("gateway", "fetcher", "store"))
+    services = max(found.resident_megabytes[name] for name in ("gateway", "fetcher", "store"))
     return [
         Target(what="end to end, of plain Celery with the best of its pools", found=own / celery, at_least=5, aim=8),
         Target(what="end to end, of Scrapy into Postgres", found=own / median(found.per_second[SCRAPY]), at_least=4, aim=7),
@@ -90,7 +90,7 @@ def targets(found: Found) -> list[Target]:
             found=services,
             at_least=150,
             aim=100,
-            unit=" MiB",
+            unit=" MB",
             is_limit=True,
         ),
     ]

@@ -40,7 +40,7 @@ def table(found: Found) -> str:
 
 def _text(found: Found) -> str:
     rounds = len(found.per_second[FETCHWORK])
-    memory = ", ".join(f"{name} {size:.0f} MiB" for name, size in found.resident_mebibytes.items())
+    memory = ", ".join(f"{name} {size:.0f} MB" for name, size in found.resident_megabytes.items())
     return "\n".join(
         [
             f"Measured on {found.machine}; {rounds} interleaved rounds, medians.",

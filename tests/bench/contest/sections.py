@@ -16,14 +16,14 @@ from contest.idle import Latency, idle_latency
 from contest.pages import Pages
 from contest.promises import Promising, running_gateways
 from contest.rivals import POOLS, awake, go_on, running_rivals, stand_still
-from contest.stack_run import Run, resident_mebibytes, run_batch, running_stack
+from contest.stack_run import Run, resident_megabytes, run_batch, running_stack
 from contest.stored import fill
 from contest.workers import more_fetchers
 
 Step = Callable[[str], None]
 """Told what is about to be done, for who waits."""
 
-BATCH = 8_000
+CONTEST_BATCH, BATCH = 20_000, 8_000
 BARE_BATCH, CELERY_BATCH, SCRAPY_BATCH = 10_000, 1_000, 2_000
 WARM_UP = 2_000
 POSTS = 3_200
@@ -43,7 +43,7 @@ def contest(folder: Path, pages: Pages, *, rounds: int, step: Step) -> tuple[dic
             nonlocal origin_seconds
             with turn(stack):
                 used = pages.cpu_seconds()
-                runs.append(run_batch(stack, pages.urls(BATCH)))
+                runs.append(run_batch(stack, pages.urls(CONTEST_BATCH)))
                 origin_seconds += pages.cpu_seconds() - used
             return runs[-1].per_second
 
@@ -127,7 +127,7 @@ def by_depth(folder: Path, pages: Pages, *, step: Step) -> tuple[dict[int, list[
             run(depth)
         found = interleaved({str(depth): partial(run, depth) for depth in kept}, rounds=DEPTH_ROUNDS, step=step)
         with turn(stacks[DEEP]):
-            resident = resident_mebibytes(stacks[DEEP].status())
+            resident = resident_megabytes(stacks[DEEP].status())
     return {int(depth): rates for depth, rates in found.items()}, resident
 
 

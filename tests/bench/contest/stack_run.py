@@ -100,12 +100,12 @@ def cpu_seconds(status: StackStatus) -> dict[str, float]:
     return {name: sum(map(_cpu_seconds, _family(pid))) for name, pid in status.processes.items() if pid is not None}
 
 
-def resident_mebibytes(status: StackStatus) -> dict[str, float]:
+def resident_megabytes(status: StackStatus) -> dict[str, float]:
     """Resident memory of each process with its children; pages that they share are counted for each."""
     sizes = {}
     for name, pid in status.processes.items():
         if pid is not None:
-            sizes[name] = round(sum(process.memory_info().rss for process in _family(pid)) / 2**20, 1)
+            sizes[name] = round(sum(process.memory_info().rss for process in _family(pid)) / 1e6, 1)
     return sizes
 
 

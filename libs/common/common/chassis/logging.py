@@ -14,9 +14,7 @@ from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
 from common.chassis.build import VERSION
-from common.chassis.redaction import SECRET_FIELDS, redacted
-
-TEXTLESS = frozenset({bool, int, float, type(None)})
+from common.chassis.redaction import is_harmless, redacted
 
 log = structlog.get_logger()
 
@@ -29,7 +27,6 @@ def configure_logging(*, service: str, level: str, instance: str | None = None) 
     """
     origin = {"service": service, "version": VERSION} | ({"instance": instance} if instance is not None else {})
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         _adder(origin),
@@ -77,7 +74,7 @@ class _Unbroken:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace secrets by name, API keys, credentials in URLs, and the query part of URLs, in every field at any depth."""
     for key, value in event.items():
-        if key.startswith("_") or (value.__class__ in TEXTLESS and key.lower() not in SECRET_FIELDS):
+        if key.startswith("_") or is_harmless(key, value):
             continue  # structlog's own, which is no text and does not get out; and most of what there is to say
         event[key] = redacted(key, value)
     return event

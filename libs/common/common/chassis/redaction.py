@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from common.contracts.keys import KEY_FORM
+from common.contracts.keys import KEY_FORM, KEY_START
 
 REDACTED = "REDACTED"
 SECRET_FIELDS = frozenset(
@@ -18,14 +18,22 @@ SECRET_FIELDS = frozenset(
 DEPTH_LIMIT = 8
 """How deep into lists and mappings secrets are looked for; what is deeper is left out whole."""
 
+_TEXTLESS = frozenset({bool, int, float, type(None)})
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s\"']*@")
 _API_KEY = re.compile(KEY_FORM)
 _QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 
 
+def is_harmless(name: str, value: Any) -> bool:
+    """Whether `redacted` would leave the field as it is, told at a glance: True for most fields there are."""
+    if value.__class__ not in _TEXTLESS and not (isinstance(value, str) and "://" not in value and KEY_START not in value):
+        return False
+    return name.lower() not in SECRET_FIELDS
+
+
 def without_secrets(text: str) -> str:
     """The text without API keys, credentials in URLs, and the query part of HTTP URLs."""
-    if "ftch_" in text:
+    if KEY_START in text:
         text = _API_KEY.sub(REDACTED, text)
     return _QUERY.sub(rf"\1?{REDACTED}", _CREDENTIALS.sub(f"{REDACTED}@", text)) if "://" in text else text
 

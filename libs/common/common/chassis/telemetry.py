@@ -6,6 +6,7 @@ exception says never gets into a span: it may quote a URL.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
@@ -20,7 +21,17 @@ from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    INVALID_TRACE_ID,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from common.chassis.redaction import REDACTED, without_secrets
@@ -43,6 +54,8 @@ _tracer = trace.get_tracer("fetchwork")  # a proxy until `configure_tracing` ins
 _ids = RandomIdGenerator()
 _is_exporting = False
 _NO_STEP = nullcontext(INVALID_SPAN)
+_OWN_FORM = re.compile("00-([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+"""Version 00 (W3C Trace Context section 3.2.2), but for the trace id of zeros alone, which is none."""
 
 
 class Tracing:
@@ -209,12 +222,19 @@ def _current(begun: Span) -> Iterator[Span]:
 
 
 def _unrecorded(traceparent: str) -> Span:
-    """A span of that trace that only carries its ids on: what the SDK would make costs ten times as much, and nobody reads it."""
-    parent = trace.get_current_span(_extract(traceparent)).get_span_context()
-    if not parent.is_valid:
+    """A span of that trace that only carries its ids on: what the SDK would make costs ten times as much, and nobody reads it.
+
+    A `traceparent` as we write it is read here; any other the SDK reads.
+    """
+    own = _OWN_FORM.fullmatch(traceparent)
+    if own is not None:
+        trace_id, flags = int(own[1], 16), int(own[2], 16)
+    else:
+        parent = trace.get_current_span(_extract(traceparent)).get_span_context()
+        trace_id, flags = parent.trace_id, parent.trace_flags
+    if trace_id == INVALID_TRACE_ID:
         return _tracer.start_span("unrecorded", context=Context())
-    own = SpanContext(parent.trace_id, _ids.generate_span_id(), is_remote=False, trace_flags=parent.trace_flags)
-    return NonRecordingSpan(own)
+    return NonRecordingSpan(SpanContext(trace_id, _ids.generate_span_id(), is_remote=False, trace_flags=TraceFlags(flags)))
 
 
 @lru_cache(maxsize=256)

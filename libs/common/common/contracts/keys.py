@@ -8,7 +8,9 @@ from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints
 from common.contracts.envelope import Message
 from common.contracts.tenants import KeyId, Tenant
 
-KEY_FORM = r"ftch_[a-z0-9]{1,16}_[0-9A-Za-z]{12}_[0-9A-Za-z_-]{43}[0-9A-Za-z]{6}"
+KEY_START = "ftch_"
+"""How every key begins: what has none of it holds no key."""
+KEY_FORM = KEY_START + r"[a-z0-9]{1,16}_[0-9A-Za-z]{12}_[0-9A-Za-z_-]{43}[0-9A-Za-z]{6}"
 """How every key looks, for logs and scanners: environment, id, 256 bits in base64url, CRC32 in base62."""
 NAME_LIMIT_CHARACTERS = 100
 ACTOR_LIMIT_CHARACTERS = 200

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from redis.asyncio import Redis
-
 from common.contracts.tenants import DEFAULT_TENANT
-from common.streams.names import EVENT_FIELD, FEED_STREAM, TENANT_FIELD
+from common.streams.appender import Appender
+from common.streams.names import EVENT_FIELD, TENANT_FIELD
 
 PART_LIMIT = 2**64 - 1
 PART_DIGITS = 20
@@ -50,15 +49,9 @@ class FeedRecord:
     event: bytes
 
 
-async def append_to_feed(redis: Redis, events: Iterable[tuple[bytes, str]]) -> None:
-    """Append events, each with its tenant, in order and in one round trip.
-
-    Raises redis errors; after one, each may or may not have been appended.
-    """
-    async with redis.pipeline(transaction=False) as pipeline:
-        for event, tenant in events:
-            pipeline.xadd(FEED_STREAM, {EVENT_FIELD: event, TENANT_FIELD: tenant.encode()})
-        await pipeline.execute()
+async def append_to_feed(appender: Appender, events: Iterable[tuple[bytes, str]]) -> None:
+    """Append events, each with its tenant, as `Appender.append` does."""
+    await appender.append([{EVENT_FIELD: event, TENANT_FIELD: tenant.encode()} for event, tenant in events])
 
 
 def read_records(reply: Iterable[tuple[bytes, dict[bytes, Any]]]) -> list[FeedRecord]:

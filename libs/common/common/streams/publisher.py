@@ -1,12 +1,11 @@
-"""Append events to a stream, several in one round trip, with an optional body beside each event."""
+"""Append events to a stream, with an optional body beside each event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-
 from common.contracts.envelope import Envelope
+from common.streams.appender import Appender, Entry
 from common.streams.names import BODY_FIELD, EVENT_FIELD
 
 
@@ -18,15 +17,11 @@ class Publication:
     body: bytes | None = None
 
 
-async def publish(redis: Redis, stream: str, publications: Sequence[Publication]) -> None:
-    """Append all in order in one round trip. Raises redis errors; after one, each may or may not have been appended.
+async def publish(appender: Appender, publications: Sequence[Publication]) -> None:
+    """Append all in order, as `Appender.append` does. Readers are idempotent by the ids inside, so publishing again is safe."""
+    await appender.append([_entry(publication) for publication in publications])
 
-    Readers are idempotent by the ids inside, so publishing again is safe.
-    """
-    async with redis.pipeline(transaction=False) as pipeline:
-        for publication in publications:
-            fields: dict[Any, Any] = {EVENT_FIELD: publication.event.model_dump_json(exclude_none=True).encode()}
-            if publication.body is not None:
-                fields[BODY_FIELD] = publication.body
-            pipeline.xadd(stream, fields)
-        await pipeline.execute()
+
+def _entry(publication: Publication) -> Entry:
+    event = publication.event.model_dump_json(exclude_none=True).encode()
+    return {EVENT_FIELD: event} if publication.body is None else {EVENT_FIELD: event, BODY_FIELD: publication.body}

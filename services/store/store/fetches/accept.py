@@ -11,6 +11,7 @@ from common.contracts.envelope import Envelope
 from common.contracts.fetches import AcceptedFetch, FetchesAccepted
 
 from store.batches.keep import keep_batches
+from store.columns import columns
 from store.database import Connection
 from store.fetches.finish import Finished, finish_fetches
 from store.fetches.reuse import Asker, plan_reuse
@@ -53,19 +54,8 @@ async def accept(
     sharings = [sharing_of(fetch.request, tenant=fetch.tenant) for fetch, _ in rows]
     askers = [asker for (fetch, _), sharing in zip(rows, sharings, strict=True) if (asker := _asker(fetch, sharing))]
     plan = await plan_reuse(connection, askers, now=now)
-    accepted = await connection.fetch(
-        ACCEPT,
-        [fetch.id for fetch, _ in rows],
-        [fetch.host for fetch, _ in rows],
-        [fetch.request.model_dump_json() for fetch, _ in rows],
-        [traceparent for _, traceparent in rows],
-        [fetch.accepted_at for fetch, _ in rows],
-        [fetch.tenant for fetch, _ in rows],
-        [fetch.key_id for fetch, _ in rows],
-        [fetch.batch_id for fetch, _ in rows],
-        [",".join(fetch.labels) or None for fetch, _ in rows],
-        [json.dumps(fetch.attrs) if fetch.attrs else None for fetch, _ in rows],
-        now,
+    accepted = (
+        await connection.fetch(ACCEPT, *columns([_row(fetch, traceparent) for fetch, traceparent in rows]), now) if rows else []
     )
     await keep_batches(connection, [event.data.batch for event in events if event.data.batch is not None])
     finished = await finish_fetches(connection, plan.finishes, source=source, now=now)
@@ -74,9 +64,24 @@ async def accept(
         (fetch, sharing) for (fetch, _), sharing in zip(rows, sharings, strict=True) if fetch.id in pending
     ]
     if queued:
-        columns = zip(*(_queue_row(fetch, sharing, plan.leaders.get(fetch.id)) for fetch, sharing in queued), strict=True)
-        await connection.execute(ENQUEUE, *map(list, columns), coalesce_wait_seconds, priority_step_seconds, now)
+        waiting = [_queue_row(fetch, sharing, plan.leaders.get(fetch.id)) for fetch, sharing in queued]
+        await connection.execute(ENQUEUE, *columns(waiting), coalesce_wait_seconds, priority_step_seconds, now)
     return Accepted(count=len(accepted), finished=finished)
+
+
+def _row(fetch: AcceptedFetch, traceparent: str | None) -> tuple[object, ...]:
+    return (
+        fetch.id,
+        fetch.host,
+        fetch.request.model_dump_json(),
+        traceparent,
+        fetch.accepted_at,
+        fetch.tenant,
+        fetch.key_id,
+        fetch.batch_id,
+        ",".join(fetch.labels) or None,
+        json.dumps(fetch.attrs) if fetch.attrs else None,
+    )
 
 
 def _queue_row(fetch: AcceptedFetch, sharing: Sharing | None, leader_id: UUID | None) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from common.contracts.catalog import FETCH_FINISHED
 from common.contracts.envelope import Envelope
 from common.contracts.fetches import FetchFinished
 
+from store.columns import columns
 from store.contents.digests import digest_bytes
 from store.database import Connection
 from store.fetches.followers import note_leftovers, share_outcomes
@@ -74,7 +75,7 @@ async def _finish(
     """What was finished, and which of them others may wait for."""
     if not finishes:
         return Finished(), []
-    rows = await connection.fetch(FINISH, *_columns(finishes), now)
+    rows = await connection.fetch(FINISH, *columns([_row(finish) for finish in finishes]), now)
     await write_events(connection, [(finished_event(row, source=source), row["tenant"]) for row in rows], now=now)
     provenances = {finish.id: finish.served_by for finish in finishes if finish.served_by is not None}
     served = [provenances[row["id"]] for row in rows if row["id"] in provenances] if provenances else []
@@ -88,11 +89,6 @@ async def _finish(
 def error_counts(rows: Iterable[asyncpg.Record]) -> Counter[str]:
     """How many of these rows of `fetches` have each error type."""
     return Counter(row["error_type"] for row in rows if row["error_type"] is not None)
-
-
-def _columns(finishes: Sequence[Finish]) -> list[list[object]]:
-    """The arguments of the statement, one list a column."""
-    return [list(column) for column in zip(*(_row(finish) for finish in finishes), strict=True)]
 
 
 def _row(finish: Finish) -> tuple[object, ...]:

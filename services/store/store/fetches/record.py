@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 from common.contracts.fetches import ErrorType, FetchAttempted, FetchError, Outcome, OutcomeKind
 
+from store.columns import columns
 from store.contents.digests import digest_bytes
 from store.contents.keep import Content, Kept, hold_contents, keep_contents
 from store.database import Connection
@@ -229,20 +230,24 @@ async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> list[F
     if not attempts:
         return []
     rows = sorted((attempt.attempted for attempt in attempts), key=lambda attempted: (attempted.id, attempted.dispatch_seq))
-    inserted = await connection.fetch(
-        INSERT_ATTEMPTS,
-        [attempted.id for attempted in rows],
-        [attempted.dispatch_seq for attempted in rows],
-        [attempted.worker for attempted in rows],
-        [attempted.outcome.kind.value for attempted in rows],
-        [attempted.outcome.error.type.value if attempted.outcome.error else None for attempted in rows],
-        [attempted.outcome.response.status if attempted.outcome.response else None for attempted in rows],
-        [attempted.started_at for attempted in rows],
-        [attempted.finished_at for attempted in rows],
-        [storable_json(presentable(attempted.outcome.evidence).model_dump_json()) for attempted in rows],
-    )
+    inserted = await connection.fetch(INSERT_ATTEMPTS, *columns([_attempt_row(attempted) for attempted in rows]))
     new = {(row["fetch_id"], row["number"]) for row in inserted}
     written = [attempted for attempted in rows if (attempted.id, attempted.dispatch_seq) in new]
     written = list({(attempted.id, attempted.dispatch_seq): attempted for attempted in written}.values())
     await write_audit(connection, written)
     return written
+
+
+def _attempt_row(attempted: FetchAttempted) -> tuple[object, ...]:
+    outcome = attempted.outcome
+    return (
+        attempted.id,
+        attempted.dispatch_seq,
+        attempted.worker,
+        outcome.kind.value,
+        outcome.error.type.value if outcome.error else None,
+        outcome.response.status if outcome.response else None,
+        attempted.started_at,
+        attempted.finished_at,
+        storable_json(presentable(outcome.evidence).model_dump_json()),
+    )

@@ -8,7 +8,9 @@ that froze or is cut off keeps its turn no longer than that.
 import asyncio
 
 from common.chassis.lifecycle import rest_unless
+from common.streams.appender import Appender
 from common.streams.feed import append_to_feed
+from common.streams.names import FEED_STREAM
 from redis.asyncio import Redis
 
 from store.database import Connection, Pool, in_transaction
@@ -30,7 +32,7 @@ class Relay:
     def __init__(self, *, pool: Pool, redis: Redis, metrics: StoreMetrics) -> None:
         self.wake = asyncio.Event()
         self._pool = pool
-        self._redis = redis
+        self._feed = Appender(redis, FEED_STREAM)
         self._metrics = metrics
 
     async def run_once(self) -> float:
@@ -50,6 +52,6 @@ class Relay:
             return None
         rows = await connection.fetch(OLDEST, BATCH_EVENTS)
         if rows:
-            await append_to_feed(self._redis, [(row["event"].encode(), row["tenant"]) for row in rows])
+            await append_to_feed(self._feed, [(row["event"].encode(), row["tenant"]) for row in rows])
             await connection.execute(DELETE, [row["id"] for row in rows])
         return len(rows)
