@@ -74,6 +74,7 @@ async def test_case_21_what_a_worker_took_from_a_broker_without_memory_comes_bac
                 return await commands(cluster) < waiting
 
             await wait_for("a command that was taken", some_are_gone)
+            await cluster.wait_death("fetcher")  # before that it may still be about to note what it took
             await broker.config_set("maxmemory", before)
         findings = await assert_kept(cluster, load, allow=Allowance(void_commands=VOID_COMMANDS))
     assert findings.statuses == {"succeeded": findings.accepted}

@@ -6,13 +6,14 @@ from typing import Any
 
 import httpx2
 from gateway_lives import GatewayProcess, serving
+from redis.asyncio import Redis
 
 DRAIN_SECONDS = 30
 SOON_SECONDS = 15
 
 
 async def test_a_draining_gateway_serves_and_moves_its_connections_and_a_second_signal_ends_it(
-    events_url: str, measured: dict[str, str], tmp_path: Path
+    events: Redis, events_url: str, measured: dict[str, str], tmp_path: Path
 ) -> None:
     async with (
         serving(tmp_path, events_url=events_url, measured=measured, drain_seconds=DRAIN_SECONDS) as gateway,
@@ -33,7 +34,7 @@ async def test_a_draining_gateway_serves_and_moves_its_connections_and_a_second_
 
 
 async def test_a_gateway_without_a_drain_ends_at_once_with_code_0(
-    events_url: str, measured: dict[str, str], tmp_path: Path
+    events: Redis, events_url: str, measured: dict[str, str], tmp_path: Path
 ) -> None:
     async with serving(tmp_path, events_url=events_url, measured=measured) as gateway:
         process = _process(gateway)
