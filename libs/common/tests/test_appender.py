@@ -28,7 +28,7 @@ async def test_a_set_is_appended_in_order_by_one_command(
     await appender.append(ENTRIES)  # Redis does not know the script yet: one try more
     await appender.append(ENTRIES)
     assert await _kept(events, stream) == ENTRIES * 2
-    assert await _calls(events, "evalsha") - before <= 3
+    assert 2 <= await _calls(events, "evalsha") - before <= 3
     await events.script_flush()
     await appender.append(ENTRIES[:1])
     assert await _kept(events, stream) == [*ENTRIES, *ENTRIES, ENTRIES[0]]

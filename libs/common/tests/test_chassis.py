@@ -5,7 +5,7 @@ import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from datetime import UTC, datetime
 from threading import Event
 from time import monotonic
@@ -15,7 +15,7 @@ import pytest
 import structlog
 from common.chassis.build import VERSION
 from common.chassis.health import Soft, Unhealthy, run_checks
-from common.chassis.lifecycle import Pass, rest_unless, run_loop
+from common.chassis.lifecycle import Pass, end_task, rest_unless, run_loop
 from common.chassis.logging import configure_logging
 from common.chassis.operations_port import OperationsPort
 from common.chassis.phase import Phase
@@ -24,6 +24,7 @@ from common.chassis.telemetry import Tracing, configure_tracing, current_trace_i
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter
+from structlog.testing import capture_logs
 
 KEY = f"ftch_live_{'A' * 12}_{'x' * 49}"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -330,3 +331,36 @@ def test_a_process_may_open_as_many_files_as_its_hard_limit_says() -> None:
 def test_what_looks_harmless_has_nothing_to_take_out(name: str, value: object) -> None:
     assert is_harmless(name, value) <= (redacted(name, value) == value)
     assert is_harmless("host", "plain")
+
+
+async def test_a_task_has_ended_when_end_task_returns() -> None:
+    steps = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)  # as a connection takes to close
+            steps.append("closed")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await end_task(task)
+    assert task.cancelled() and steps == ["closed"]
+
+
+async def test_a_task_that_will_not_end_is_left_after_its_time_and_named() -> None:
+    may_end = asyncio.Event()
+
+    async def refuse() -> None:
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    task = asyncio.create_task(refuse(), name="stubborn")
+    await asyncio.sleep(0)
+    with capture_logs() as lines:
+        await end_task(task, timeout_seconds=0.05)
+    assert [(line["event"], line["task"]) for line in lines] == [("task not ended", "stubborn")]
+    may_end.set()
+    await task
