@@ -9,7 +9,7 @@ from harness.load import open_load
 from harness.waiting import wait_for
 
 RESTORED_SECONDS = 60.0
-SILENT_SECONDS = 2.0
+SILENT_SECONDS = 3.0
 STUCK_EXIT_CODE = 3
 RATE = 20
 
