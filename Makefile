@@ -32,7 +32,8 @@ down: setup ## Stop what `up` left running
 	@$(BIN)/fetchwork down
 
 test: setup ## Run every test, on real Postgres, Redis and Celery
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 libs services
+	$(BIN)/python -m pytest deploy/local/tests tests
 
 faults: setup ## Run every case of the fault suite, on processes of its own: make faults [SEED=1]
 	$(BIN)/python -m pytest tests/faults --faults all $(if $(SEED),--faults-seed "$$SEED")

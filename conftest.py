@@ -17,6 +17,8 @@ import pytest
 from common.streams.connection import connect_redis
 from fetchwork_local.servers import embedded_postgres, embedded_redis
 from redis.asyncio import Redis
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +30,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None:
         config.option.basetemp = tempfile.mkdtemp(prefix="fetchwork-tests-")
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+
+
+class ByFile(LoadFileScheduling):
+    """Where tests run in several processes, those of a file share one; those of the SSRF corpus do too, and are counted there."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "the SSRF corpus" if Path(file).name.startswith("test_corpus") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """How `make test` deals out what it runs in two processes."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

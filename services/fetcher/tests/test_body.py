@@ -47,6 +47,7 @@ async def test_flood_of_empty_gzip_members_ends_at_the_wire_limit() -> None:
         (gzip.compress(bytes(1001)), "gzip", Budget.DECODED_BYTES),
         (gzip.compress(b"") * 4000, "gzip", Budget.WIRE_BYTES),
     ],
+    ids=["plain", "gzip", "flood"],  # a gzip member tells the time: its bytes make no name that two processes agree on
 )
 async def test_failure_names_the_budget_and_what_was_decoded_is_counted(data: bytes, coding: str, exceeded: Budget) -> None:
     log = EvidenceLog()
