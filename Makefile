@@ -3,6 +3,8 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 PACKAGES := libs services deploy
+# Tests that start no system of several processes: two of their files run at once.
+APART := libs services tests/contracts tests/house tests/kubernetes tests/monitoring tests/pipeline
 # Kustomizations and the resources of KEDA and of the Prometheus operator are in no schema; tests/kubernetes reads them.
 MANIFESTS = $(shell grep --recursive --files-without-match --extended-regexp \
 	'^kind: (Kustomization|Component|ScaledObject|PodMonitor|PrometheusRule)$$' deploy/kubernetes --include='*.yaml')
@@ -32,8 +34,8 @@ down: setup ## Stop what `up` left running
 	@$(BIN)/fetchwork down
 
 test: setup ## Run every test, on real Postgres, Redis and Celery
-	$(BIN)/python -m pytest --numprocesses 2 libs services
-	$(BIN)/python -m pytest deploy/local/tests tests
+	$(BIN)/python -m pytest --numprocesses 2 $(APART)
+	$(BIN)/python -m pytest deploy/local/tests tests $(APART:%=--ignore=%)
 
 faults: setup ## Run every case of the fault suite, on processes of its own: make faults [SEED=1]
 	$(BIN)/python -m pytest tests/faults --faults all $(if $(SEED),--faults-seed "$$SEED")

@@ -100,13 +100,15 @@ def _worker(pool: str, environment: Mapping[str, str]) -> Iterator[subprocess.Po
 
 
 @contextmanager
-def awake(pid: int) -> Iterator[None]:
-    """Let a process and its children run for a while."""
-    go_on(pid)
+def awake(*pids: int) -> Iterator[None]:
+    """Let processes and their children run for a while."""
+    for pid in pids:
+        go_on(pid)
     try:
         yield
     finally:
-        stand_still(pid)
+        for pid in reversed(pids):
+            stand_still(pid)
 
 
 def stand_still(pid: int) -> None:

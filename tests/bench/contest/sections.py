@@ -30,6 +30,10 @@ POSTS = 3_200
 DEPTH_SECONDS = 6.0
 DEPTH_ROUNDS, FETCHER_ROUNDS = 3, 3
 FETCHERS = (1, 2, 3, 4)
+CONTEST_FETCHERS = 2
+"""One for each core of the machine that the targets are of. Each pool of Celery has processes or threads of its own, too."""
+AWAKE = 500
+"""Fetches behind each pause of a stack that stood still: what is measured is one that runs."""
 BETWEEN = 100_000
 
 
@@ -37,13 +41,19 @@ def contest(folder: Path, pages: Pages, *, rounds: int, step: Step) -> tuple[dic
     """Fetches a second of each contestant by round, and the CPU microseconds of each of our processes for one fetch."""
     runs: list[Run] = []
     origin_seconds = 0.0
-    with running_rivals(folder / "rivals") as rivals, running_stack(folder / "contest") as stack, _turns(stack) as turn:
+    with (
+        running_rivals(folder / "rivals") as rivals,
+        running_stack(folder / "contest") as stack,
+        more_fetchers(stack, CONTEST_FETCHERS - 1) as fetchers,
+        _turns(stack, fetchers=fetchers) as turn,
+    ):
 
         def fetchwork() -> float:
             nonlocal origin_seconds
             with turn(stack):
+                run_batch(stack, pages.urls(AWAKE))
                 used = pages.cpu_seconds()
-                runs.append(run_batch(stack, pages.urls(CONTEST_BATCH)))
+                runs.append(run_batch(stack, pages.urls(CONTEST_BATCH), fetchers=fetchers))
                 origin_seconds += pages.cpu_seconds() - used
             return runs[-1].per_second
 
@@ -104,6 +114,7 @@ def by_stored_rows(folder: Path, pages: Pages, *, rounds: int, step: Step) -> di
 
         def run(stack: Stack) -> float:
             with turn(stack):
+                run_batch(stack, pages.urls(AWAKE))
                 return run_batch(stack, pages.urls(BATCH // 2)).per_second
 
         found = interleaved({str(rows): partial(run, stack) for rows, stack in stacks.items()}, rounds=rounds, step=step)
@@ -158,15 +169,16 @@ def interleaved(contestants: Mapping[str, Callable[[], float]], *, rounds: int, 
 
 
 @contextmanager
-def _turns(*stacks: Stack) -> Iterator[Callable[[Stack], AbstractContextManager[None]]]:
-    """Stacks that stand still but for the one that has its turn."""
+def _turns(*stacks: Stack, fetchers: Sequence[int] = ()) -> Iterator[Callable[[Stack], AbstractContextManager[None]]]:
+    """Stacks that stand still but for the one that has its turn, and `fetchers` beside it."""
     pids = {id(stack): _supervisor(stack) for stack in stacks}
-    for pid in pids.values():
+    everyone = (*pids.values(), *fetchers)
+    for pid in everyone:
         stand_still(pid)
     try:
-        yield lambda stack: awake(pids[id(stack)])
+        yield lambda stack: awake(pids[id(stack)], *fetchers)
     finally:
-        for pid in pids.values():
+        for pid in everyone:
             go_on(pid)
 
 

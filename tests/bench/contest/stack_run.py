@@ -46,21 +46,24 @@ def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
         stack.stop()
 
 
-def run_batch(stack: Stack, urls: Sequence[str]) -> Run:
-    """Submit them as one batch and wait until Postgres has the last result. Raises SystemExit when one did not succeed."""
-    return asyncio.run(_run_batch(stack, urls))
+def run_batch(stack: Stack, urls: Sequence[str], *, fetchers: Sequence[int] = ()) -> Run:
+    """Submit them as one batch and wait until Postgres has the last result. Raises SystemExit when one did not succeed.
+
+    `fetchers` are processes beside the stack's own: their CPU counts as the fetcher's.
+    """
+    return asyncio.run(_run_batch(stack, urls, fetchers))
 
 
-async def _run_batch(stack: Stack, urls: Sequence[str]) -> Run:
+async def _run_batch(stack: Stack, urls: Sequence[str], fetchers: Sequence[int]) -> Run:
     status = stack.status()
     async with client_of(status) as session, ledger_of(stack) as ledger:
-        before, used, started = await finished_fetches(ledger), cpu_seconds(status), time.perf_counter()
+        before, used, started = await finished_fetches(ledger), cpu_seconds(status, fetchers), time.perf_counter()
         await submit_batch(session, urls)
         async with asyncio.timeout(FINISH_TIMEOUT_SECONDS):
             while (finished := await finished_fetches(ledger) - before) < len(urls):
                 await asyncio.sleep(POLL_SECONDS)
         seconds = time.perf_counter() - started
-        spent = {name: each - used[name] for name, each in cpu_seconds(status).items()}
+        spent = {name: each - used[name] for name, each in cpu_seconds(status, fetchers).items()}
     return Run(fetches=finished, seconds=seconds, cpu_seconds=spent)
 
 
@@ -95,9 +98,11 @@ async def finished_fetches(ledger: asyncpg.Connection) -> int:
     return int(await ledger.fetchval("SELECT coalesce(sum(fetches), 0)::bigint FROM fetch_counts WHERE name = 'succeeded'"))
 
 
-def cpu_seconds(status: StackStatus) -> dict[str, float]:
-    """CPU that each process has used so far, with its children; Postgres' own are its connections."""
-    return {name: sum(map(_cpu_seconds, _family(pid))) for name, pid in status.processes.items() if pid is not None}
+def cpu_seconds(status: StackStatus, fetchers: Sequence[int] = ()) -> dict[str, float]:
+    """CPU that each process has used so far, with its children; Postgres' own are its connections, the fetcher's the others."""
+    used = {name: sum(map(_cpu_seconds, _family(pid))) for name, pid in status.processes.items() if pid is not None}
+    used["fetcher"] += sum(_cpu_seconds(psutil.Process(pid)) for pid in fetchers)
+    return used
 
 
 def resident_megabytes(status: StackStatus) -> dict[str, float]:

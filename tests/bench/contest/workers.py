@@ -21,18 +21,17 @@ ANNOUNCED_SECONDS = 2.0
 
 
 @contextmanager
-def more_fetchers(stack: Stack, many: int) -> Iterator[None]:
-    """So many more, ready, and stopped in the end."""
+def more_fetchers(stack: Stack, many: int) -> Iterator[list[int]]:
+    """The process ids of so many more, ready, and stopped in the end."""
     with ExitStack() as closing:
-        for number in range(many):
-            closing.enter_context(_fetcher(stack, instance=f"more-{number}"))
+        pids = [closing.enter_context(_fetcher(stack, instance=f"more-{number}")) for number in range(many)]
         if many:
             time.sleep(ANNOUNCED_SECONDS)  # nothing says when the store has looked
-        yield
+        yield pids
 
 
 @contextmanager
-def _fetcher(stack: Stack, *, instance: str) -> Iterator[None]:
+def _fetcher(stack: Stack, *, instance: str) -> Iterator[int]:
     state, port = recall(stack.home), free_port()
     assert state is not None
     environment = service_environments(state, caller=os.environ)["fetcher"]
@@ -43,7 +42,7 @@ def _fetcher(stack: Stack, *, instance: str) -> Iterator[None]:
     ) as process:
         try:
             _wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(STOP_TIMEOUT_SECONDS)
