@@ -10,6 +10,7 @@ import json
 import platform
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -88,7 +89,7 @@ def main() -> int:
 
         if options.only:
             found_part = _only(options.only, Path(folder), pages, rounds=options.rounds, step=step)
-            print(json.dumps(found_part, indent=1, default=str))
+            print(json.dumps(found_part, indent=1, default=asdict))
             return 0
         found = _measure(Path(folder), pages, rounds=options.rounds, step=step)
     report.write(found)

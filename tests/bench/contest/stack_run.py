@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +99,7 @@ async def finished_fetches(ledger: asyncpg.Connection) -> int:
 
 
 def cpu_seconds(status: StackStatus, fetchers: Sequence[int] = ()) -> dict[str, float]:
-    """CPU that each process has used so far, with its children; Postgres' own are its connections, the fetcher's the others."""
+    """CPU that each process has used so far, with its children, ended ones too; the fetcher's with that of the others."""
     used = {name: sum(map(_cpu_seconds, _family(pid))) for name, pid in status.processes.items() if pid is not None}
     used["fetcher"] += sum(_cpu_seconds(psutil.Process(pid)) for pid in fetchers)
     return used
@@ -110,7 +110,7 @@ def resident_megabytes(status: StackStatus) -> dict[str, float]:
     sizes = {}
     for name, pid in status.processes.items():
         if pid is not None:
-            sizes[name] = round(sum(process.memory_info().rss for process in _family(pid)) / 1e6, 1)
+            sizes[name] = round(sum(map(_resident_bytes, _family(pid))) / 1e6, 1)
     return sizes
 
 
@@ -120,6 +120,14 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    with process.oneshot():
+    """With what its ended children used: of one that ends right now, as Postgres's helpers do, the next look at it tells."""
+    with suppress(psutil.NoSuchProcess), process.oneshot():
         times = process.cpu_times()
-    return float(times.user + times.system)
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return int(process.memory_info().rss)
+    return 0
