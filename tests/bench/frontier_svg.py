@@ -58,9 +58,9 @@ def _plot(plot: Plot) -> list[str]:
     for part in range(5):
         y = top * part / 4
         parts.append(f'<line x1="{MARGIN}" x2="{MARGIN + inner}" y1="{up(y):.1f}" y2="{up(y):.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{MARGIN - 5}" y="{up(y) + 4:.1f}" text-anchor="end">{_said(y)}</text>')
+        parts.append(f'<text x="{MARGIN - 5}" y="{up(y) + 4:.1f}" text-anchor="end">{said(y)}</text>')
     for x in marks:
-        parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - MARGIN + 16}" text-anchor="middle">{_said(x)}</text>')
+        parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - MARGIN + 16}" text-anchor="middle">{said(x)}</text>')
     for number, line in enumerate(plot.lines):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in line.points)
@@ -70,6 +70,6 @@ def _plot(plot: Plot) -> list[str]:
     return parts
 
 
-def _said(figure: float) -> str:
+def said(figure: float) -> str:
     """Three figures, or all that stand before the point."""
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from xml.sax.saxutils import escape
 
-from frontier_svg import COLOURS, Line, Plot, draw
+from frontier_svg import COLOURS, Line, Plot, draw, said
 
 from contest.figures import FETCHWORK, Found, targets
 
@@ -32,7 +32,7 @@ def table(found: Found) -> str:
     rows = ["| what | found | at least | aim | |", "| --- | --: | --: | --: | --- |"]
     for target in targets(found):
         sign = "≤ " if target.is_limit else ""
-        figures = (_said(target.found), f"{sign}{target.at_least:g}", f"{sign}{target.aim:g}")
+        figures = (said(target.found), f"{sign}{target.at_least:g}", f"{sign}{target.aim:g}")
         cells = " | ".join(f"{figure}{target.unit}" for figure in figures)
         rows.append(f"| {target.what} | {cells} | {'met' if target.is_met else '**not met**'} |")
     return "\n".join(rows)
@@ -81,10 +81,6 @@ def _cpu(microseconds: Mapping[str, float]) -> str:
     names = " | ".join([*microseconds, "all"])
     values = " | ".join(f"{each:.0f}" for each in [*microseconds.values(), sum(microseconds.values())])
     return f"| {names} |\n|{' --: |' * (len(microseconds) + 1)}\n| {values} |"
-
-
-def _said(figure: float) -> str:
-    return f"{figure:.3g}" if figure < 100 else f"{figure:.0f}"
 
 
 def _plots(found: Found) -> list[Plot]:

@@ -32,7 +32,7 @@ DEPTH_ROUNDS, FETCHER_ROUNDS = 3, 3
 FETCHERS = (1, 2, 3, 4)
 CONTEST_FETCHERS = 2
 """One for each core of the machine that the targets are of. Each pool of Celery has processes or threads of its own, too."""
-AWAKE = 500
+WAKING = 500
 """Fetches behind each pause of a stack that stood still: what is measured is one that runs."""
 BETWEEN = 100_000
 
@@ -51,7 +51,7 @@ def contest(folder: Path, pages: Pages, *, rounds: int, step: Step) -> tuple[dic
         def fetchwork() -> float:
             nonlocal origin_seconds
             with turn(stack):
-                run_batch(stack, pages.urls(AWAKE))
+                run_batch(stack, pages.urls(WAKING))
                 used = pages.cpu_seconds()
                 runs.append(run_batch(stack, pages.urls(CONTEST_BATCH), fetchers=fetchers))
                 origin_seconds += pages.cpu_seconds() - used
@@ -114,7 +114,7 @@ def by_stored_rows(folder: Path, pages: Pages, *, rounds: int, step: Step) -> di
 
         def run(stack: Stack) -> float:
             with turn(stack):
-                run_batch(stack, pages.urls(AWAKE))
+                run_batch(stack, pages.urls(WAKING))
                 return run_batch(stack, pages.urls(BATCH // 2)).per_second
 
         found = interleaved({str(rows): partial(run, stack) for rows, stack in stacks.items()}, rounds=rounds, step=step)
