@@ -196,7 +196,7 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("no redirects of aiohttp's own", CLIENT, "allow_redirects=False", "allow_redirects=True"),
     ("no repetition of aiohttp's own", CLIENT, "session._retry_connection = False", "pass"),
     ("literal is judged before all", CLIENT,
-     "        if hop.verdict.is_denial:\n            raise refuse(hop.verdict)", "        pass"),
+     "    if hop.verdict is not None and hop.verdict.is_denial:", "    if hop is None:"),
     ("denied request headers", REQUEST_HEADERS, "return lowered in _DENIED or ", "return "),
     ("denied prefixes of request headers", REQUEST_HEADERS, " or lowered.startswith(_DENIED_PREFIXES)", ""),
 )

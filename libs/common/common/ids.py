@@ -3,6 +3,7 @@
 from typing import NewType
 from uuid import UUID
 
+import uuid_utils
 import uuid_utils.compat
 
 FetchId = NewType("FetchId", UUID)
@@ -15,4 +16,4 @@ def new_fetch_id() -> FetchId:
 
 def new_event_id() -> str:
     """A new envelope id, unique together with the envelope's source (CloudEvents 1.0, `id`)."""
-    return str(uuid_utils.compat.uuid7())
+    return str(uuid_utils.uuid7())

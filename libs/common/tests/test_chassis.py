@@ -19,7 +19,7 @@ from common.chassis.lifecycle import Pass, end_task, rest_unless, run_loop
 from common.chassis.logging import configure_logging
 from common.chassis.operations_port import OperationsPort
 from common.chassis.phase import Phase
-from common.chassis.redaction import is_harmless, redacted, redacted_url
+from common.chassis.redaction import are_harmless, redacted, redacted_url
 from common.chassis.telemetry import Tracing, configure_tracing, current_trace_id, current_traceparent, span
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
@@ -329,8 +329,9 @@ def test_a_process_may_open_as_many_files_as_its_hard_limit_says() -> None:
 @pytest.mark.parametrize("value", ["plain", "http://u:p@h.test/", KEY, f"x {KEY}", 1, None, True, 0.5, ["http://h.test/?q=1"]])
 @pytest.mark.parametrize("name", ["host", "Token", "authorization"])
 def test_what_looks_harmless_has_nothing_to_take_out(name: str, value: object) -> None:
-    assert is_harmless(name, value) <= (redacted(name, value) == value)
-    assert is_harmless("host", "plain")
+    for fields in ({name: value}, {"host": "plain", name: value, "status": 200}):
+        assert are_harmless(fields) <= (redacted(name, value) == value)
+    assert are_harmless({"host": "plain", "status": 200, "error": None})
 
 
 async def test_a_task_has_ended_when_end_task_returns() -> None:

@@ -3,8 +3,9 @@
 Decides nothing about order or time: `tasks` and `train` do. Never raises for what one attempt does.
 """
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,22 +74,28 @@ class Attempts:
         self._metrics = metrics
         self._slowdowns = slowdowns
         self._worker = worker
+        self._source = f"fetcher/{worker}"
         self._clock = clock
         self._robots = robots
 
     async def perform(self, command: PerformFetch, *, pace: Pace | None = None) -> Finished:
         """Make the attempt. What its host asks for is known to `slowdowns` before this returns."""
-        with _span_of(command) as current, self._place() as place:
-            started_at = self._clock()
-            attempted = await self._perform(command, pace=pace, place=place)
-            _tell(current, attempted.outcome)
-            self._slowdowns.learn(attempted.outcome)
-            if attempted.outcome.kind is OutcomeKind.SNOOZED:
-                return self._give_back(command, attempted, SnoozeReason.CRAWL_DELAY, place=place, started_at=started_at)
-            finished = self._attempted(command, attempted, started_at=started_at)
-            self._metrics.attempted(attempted.outcome)
-            _log_attempt(finished, host=attempted.host, method=command.request.method)
-            return self._finished(command, attempted, finished, place=place)
+        place = self._large_bodies.place()  # goes along with what is finished; given back here only when nothing is
+        try:
+            with _span_of(command) as current:
+                started_at = self._clock()
+                attempted = await self._perform(command, pace=pace, place=place)
+                _tell(current, attempted.outcome)
+                self._slowdowns.learn(attempted.outcome)
+                if attempted.outcome.kind is OutcomeKind.SNOOZED:
+                    return self._give_back(command, attempted, SnoozeReason.CRAWL_DELAY, place=place, started_at=started_at)
+                finished = self._finished(command, attempted, place=place, started_at=started_at)
+                self._metrics.attempted(attempted.outcome)
+                _log_attempt(finished, host=attempted.host, method=command.request.method)
+                return finished
+        except BaseException:
+            place.give_back()
+            raise
 
     def snooze(self, command: PerformFetch, reason: SnoozeReason, *, not_before: datetime | None = None) -> Finished:
         """Give the command back unattempted. `not_before` is until when its host asked to be left alone, if it did."""
@@ -98,15 +105,22 @@ class Attempts:
             attempted = Attempted(outcome=outcome, finished_at=self._clock(), host=host_of(command.request.url))
             return self._give_back(command, attempted, reason, place=self._large_bodies.place(), started_at=None)
 
-    async def report(self, finished: Finished) -> None:
-        """Return when the outcome is published, or given up because its lease has ended."""
-        try:
-            with _report_of(finished.publication) as publication:
-                await self._reporter.report(publication, reference=finished.reference, until=finished.until)
-        except Exception:
-            log.exception("attempt not reported", fetch_id=finished.publication.event.subject)
-        finally:
-            finished.place.give_back()
+    def report(self, finished: Finished) -> asyncio.Future[bool]:
+        """Begin to publish the outcome. The future is done when it is published, or given up because its lease has ended.
+
+        The future never fails.
+        """
+        reporting: asyncio.Future[bool]
+        if is_exporting():
+            reporting = asyncio.ensure_future(self._report_traced(finished))
+        else:
+            reporting = self._reporter.report(finished.publication, reference=finished.reference, until=finished.until)
+        reporting.add_done_callback(finished.place.on_done)
+        return reporting
+
+    async def _report_traced(self, finished: Finished) -> bool:
+        with _report_of(finished.publication) as publication:
+            return await self._reporter.report(publication, reference=finished.reference, until=finished.until)
 
     def is_void(self, command: PerformFetch) -> bool:
         """Whether its lease has ended: another worker may have the fetch, and this one must drop it."""
@@ -120,16 +134,6 @@ class Attempts:
         """End a command without an outcome; its lease recovers it."""
         self._metrics.dropped(reason)
         log.warning("command dropped", reason=reason, fetch_id=str(command.id), dispatch_seq=command.dispatch_seq)
-
-    @contextmanager
-    def _place(self) -> Iterator[Place]:
-        """A place for a large body. It goes along with what is finished, and is given back here only when nothing is."""
-        place = self._large_bodies.place()
-        try:
-            yield place
-        except BaseException:
-            place.give_back()
-            raise
 
     async def _perform(self, command: PerformFetch, *, pace: Pace | None, place: Place) -> Attempted:
         try:
@@ -145,7 +149,7 @@ class Attempts:
     def _give_back(
         self, command: PerformFetch, attempted: Attempted, reason: SnoozeReason, *, place: Place, started_at: datetime | None
     ) -> Finished:
-        finished = self._attempted(command, attempted, started_at=started_at)
+        finished = self._finished(command, attempted, place=place, started_at=started_at)
         self._metrics.snoozed(reason)
         log.info(
             "fetch snoozed",
@@ -155,10 +159,12 @@ class Attempts:
             reason=reason,
             not_before=attempted.outcome.not_before.isoformat() if attempted.outcome.not_before else None,
         )
-        return self._finished(command, attempted, finished, place=place)
+        return finished
 
-    def _attempted(self, command: PerformFetch, attempted: Attempted, *, started_at: datetime | None) -> FetchAttempted:
-        return FetchAttempted(
+    def _finished(
+        self, command: PerformFetch, attempted: Attempted, *, place: Place, started_at: datetime | None
+    ) -> Finished:
+        data = FetchAttempted(
             id=command.id,
             dispatch_seq=command.dispatch_seq,
             worker=self._worker,
@@ -166,16 +172,12 @@ class Attempts:
             finished_at=attempted.finished_at,
             outcome=attempted.outcome,
         )
-
-    def _finished(
-        self, command: PerformFetch, attempted: Attempted, finished: FetchAttempted, *, place: Place
-    ) -> Finished:
         event = ATTEMPTED.wrap(
-            finished,
+            data,
             type=FETCH_ATTEMPTED,
-            source=f"fetcher/{self._worker}",
+            source=self._source,
             subject=str(command.id),
-            now=finished.finished_at,
+            now=attempted.finished_at,
             traceparent=current_traceparent(),
         )
         return Finished(
@@ -207,13 +209,9 @@ def _tell(current: Span, outcome: Outcome) -> None:
         fail(current, outcome.error.type.value)
 
 
-def _report_of(publication: Publication) -> AbstractContextManager[Publication]:
-    """The publication of an outcome as a step of its fetch's trace: whoever records it goes on from there."""
-    return _traced_report_of(publication) if is_exporting() else nullcontext(publication)
-
-
 @contextmanager
-def _traced_report_of(publication: Publication) -> Iterator[Publication]:
+def _report_of(publication: Publication) -> Iterator[Publication]:
+    """The publication of an outcome as a step of its fetch's trace: whoever records it goes on from there."""
     event = publication.event
     with step(
         "fetch.report",
@@ -228,13 +226,13 @@ def _traced_report_of(publication: Publication) -> Iterator[Publication]:
         yield Publication(event=carried, body=publication.body)
 
 
-def _log_attempt(attempted: FetchAttempted, *, host: str | None, method: str) -> None:
+def _log_attempt(finished: Finished, *, host: str | None, method: str) -> None:
     """The one canonical line of an attempt. The URL's path and query stay out of it; host and id are enough to find it."""
-    outcome, evidence = attempted.outcome, attempted.outcome.evidence
+    event, outcome, evidence = finished.publication.event, finished.outcome, finished.outcome.evidence
     log.info(
         "attempt finished",
-        fetch_id=str(attempted.id),
-        dispatch_seq=attempted.dispatch_seq,
+        fetch_id=event.subject,
+        dispatch_seq=event.data.dispatch_seq,
         host=host,
         method=method,
         outcome=outcome.kind,

@@ -58,6 +58,10 @@ class Place:
         await self._places.take()
         self.is_awaited, self._is_taken = False, True
 
+    def on_done(self, _: object) -> None:
+        """As `give_back`, for whoever calls back when something is done."""
+        self.give_back()
+
     def give_back(self) -> None:
         """The body is gone. Idempotent."""
         if self._is_taken:

@@ -62,15 +62,16 @@ class Reporter:
         self._clock = clock
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(QUEUE_LIMIT)
 
-    async def report(self, publication: Publication, *, reference: BodyReference | None, until: datetime) -> bool:
-        """Return when the outcome is on the stream, or False when `until` came first."""
-        if reference is not None and not reference.is_inline:
-            if not await self._put_content(reference, data=publication.body or b"", until=until):
-                return self._give_up()
-            publication = Publication(event=publication.event)
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Waiting(publication, until, done))
-        return await done
+    def report(self, publication: Publication, *, reference: BodyReference | None, until: datetime) -> asyncio.Future[bool]:
+        """Begin to publish an outcome. It is on the stream when the future is done, unless that says False: `until` came first.
+
+        The future never fails. Most need no task of their own: they stand in the queue when this returns.
+        """
+        if self._queue.full() or not (reference is None or reference.is_inline):
+            return asyncio.ensure_future(self._report_later(publication, reference=reference, until=until))
+        waiting = _Waiting(publication, until, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(waiting)
+        return waiting.done
 
     async def check_store(self) -> None:
         """Raise unless the store answers at all; without it large bodies wait, and robots.txt comes from each origin anew."""
@@ -87,6 +88,21 @@ class Reporter:
                 batch.append(self._queue.get_nowait())
                 size_bytes += _size(batch[-1])
             await self._deliver(batch)
+
+    async def _report_later(
+        self, publication: Publication, *, reference: BodyReference | None, until: datetime
+    ) -> bool:
+        try:
+            if reference is not None and not reference.is_inline:
+                if not await self._put_content(reference, data=publication.body or b"", until=until):
+                    return self._give_up()
+                publication = Publication(event=publication.event)
+            waiting = _Waiting(publication, until, asyncio.get_running_loop().create_future())
+            await self._queue.put(waiting)
+            return await waiting.done
+        except Exception:
+            log.exception("attempt not reported", fetch_id=publication.event.subject)
+            return False
 
     async def _deliver(self, batch: list[_Waiting]) -> None:
         backoff = BACKOFF_FIRST_SECONDS

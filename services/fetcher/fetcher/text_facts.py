@@ -17,6 +17,8 @@ from charset_normalizer import from_bytes
 from common.contracts.fetches import CharsetSource
 from w3lib.encoding import html_body_declared_encoding, http_content_type_encoding, read_bom, resolve_encoding
 
+from fetcher.egress.headers import media_type as declared_media_type
+
 SAMPLE_BYTES = 64 * 1024
 """What a charset is tried on."""
 DETECTOR_SAMPLE_BYTES = 16 * 1024
@@ -36,6 +38,7 @@ _MARKUP = re.compile(
 _JSON = re.compile(rb'\s*(?:\{\s*["}]|\[\s*(?:["\[{\]\d-]|true\b|false\b|null\b))')
 _TEXT_TYPES = re.compile(r"text/.+|.+\+(?:xml|json)|application/(?:json|xml|.*javascript|.*ecmascript|.*json.*|sql|yaml|toml)")
 _MARKUP_TYPES = re.compile(r"text/html|text/xml|application/xml|.+\+xml")
+_header_encoding = lru_cache(maxsize=256)(http_content_type_encoding)
 _WEB_CODECS = [
     *("utf_8", "gb18030", "big5", "euc_jp", "iso2022_jp", "cp932", "euc_kr", "koi8_r", "koi8_u", "cp866", "cp874"),
     *(f"cp125{number}" for number in range(9)),
@@ -67,7 +70,7 @@ async def read_text_facts(content: bytes | bytearray, *, content_type: str | Non
     """
     sample, is_whole = bytes(memoryview(content)[:SAMPLE_BYTES]), len(content) <= SAMPLE_BYTES
     detected = detect_media_type(sample)
-    declared = (content_type or "").partition(";")[0].strip().lower() or None
+    declared = declared_media_type(content_type)
     read_as = detected if declared in GENERIC_MEDIA_TYPES else declared
     if not is_text(read_as) or not (detected is None or is_text(detected)):
         return TextFacts(media_type=detected)
@@ -93,6 +96,7 @@ def detect_media_type(sample: bytes) -> str | None:
     return "application/json" if _JSON.match(head.removeprefix(codecs.BOM_UTF8)) else "text/plain"
 
 
+@lru_cache(maxsize=256)
 def is_text(media_type: str | None) -> bool:
     """Is a body of this media type text, which a charset decodes?"""
     return media_type is not None and _TEXT_TYPES.fullmatch(media_type) is not None
@@ -113,7 +117,7 @@ def _declared_charset(
 def _candidates(
     sample: bytes, *, content_type: str | None, media_type: str | None
 ) -> Iterator[tuple[str | None, CharsetSource]]:
-    yield http_content_type_encoding(content_type), CharsetSource.HEADER
+    yield _header_encoding(content_type), CharsetSource.HEADER
     if _MARKUP_TYPES.fullmatch(media_type or ""):
         yield html_body_declared_encoding(sample[:MARKUP_BYTES]), CharsetSource.META
     yield "utf-8", CharsetSource.DETECTOR
@@ -121,6 +125,8 @@ def _candidates(
 
 def _fits(sample: bytes, codec: str, *, is_whole: bool) -> bool:
     """Does it decode every byte? A character that the end of the sample cuts is no fault."""
+    if codec == "utf-8" and sample.isascii():  # most of what there is, told without decoding it
+        return True
     try:
         codecs.getincrementaldecoder(codec)().decode(sample, is_whole)
     except (UnicodeError, LookupError):

@@ -27,7 +27,7 @@ _DEAD = frozenset({ErrorType.DNS, ErrorType.CONNECT, ErrorType.TLS})
 @dataclass(frozen=True, slots=True)
 class _Reporting:
     car: PerformFetch
-    task: asyncio.Task[None]
+    end: asyncio.Future[bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,17 +147,18 @@ class TrainRun:
 
     async def _report(self, car: PerformFetch, finished: Finished) -> None:
         """Begin to publish as soon as the outcome before is published: in order, and the next car need not wait for it."""
-        await self._reported()
-        self._reporting = _Reporting(car, asyncio.create_task(self._attempts.report(finished)))
+        if self._reporting is not None:
+            await self._reported()
+        self._reporting = _Reporting(car, self._attempts.report(finished))
 
     async def _reported(self) -> None:
         if self._reporting is not None:
-            await self._reporting.task
+            await self._reporting.end
             self._reporting = None
 
     def _drop_all(self, left: Sequence[PerformFetch]) -> None:
         reporting = self._reporting
-        if reporting is not None and (reporting.task.cancel() or reporting.task.cancelled()):
+        if reporting is not None and (reporting.end.cancel() or reporting.end.cancelled()):
             self._attempts.drop(reporting.car, reason=DropReason.STOPPING)
         for car in left:
             self._attempts.drop(car, reason=DropReason.STOPPING)

@@ -22,7 +22,10 @@ class Published:
         self.publications: list[Publication] = []
         self.gate: asyncio.Event | None = None
 
-    async def report(self, publication: Publication, **_: Any) -> bool:
+    def report(self, publication: Publication, **_: Any) -> asyncio.Future[bool]:
+        return asyncio.ensure_future(self._remember(publication))
+
+    async def _remember(self, publication: Publication) -> bool:
         if self.gate is not None:
             await self.gate.wait()
         self.publications.append(publication)

@@ -136,7 +136,7 @@ async def test_refused_target_is_not_even_named_to_the_proxy(host: str, proxy, m
 async def test_tunnel_itself_judges_what_it_is_asked_for(proxy, make_client, command, monkeypatch) -> None:
     """Even if nothing before it did: the last wall stands in front of the proxy too."""
     # The wall before it is taken away; what listens behind the tunnel, if that were dug, is the recording proxy on loopback.
-    monkeypatch.setattr("fetcher.egress.client.EgressClient._admit", lambda *_, **__: None)
+    monkeypatch.setattr("fetcher.egress.client.judge_unasked", lambda *_, **__: None)
     client = make_client(TargetPolicy(), proxy=_through(proxy.url()))
     outcome = await _outcome(client, command("http://127.66.0.1/"))
     assert outcome.error.type is ErrorType.REFUSED_ADDRESS and proxy.heads == []

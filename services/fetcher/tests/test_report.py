@@ -133,8 +133,8 @@ async def test_outcomes_survive_an_outage_shorter_than_their_lease(start_reporte
         client = connect_redis(url)
         reporter = await start_reporter(client)
         assert await reporter.report(_publication(), reference=None, until=_in(5))
-    waiting = asyncio.create_task(reporter.report(_publication(), reference=None, until=_in(20)))
-    ended = asyncio.create_task(reporter.report(_publication(), reference=None, until=_in(0.2)))
+    waiting = reporter.report(_publication(), reference=None, until=_in(20))
+    ended = reporter.report(_publication(), reference=None, until=_in(0.2))
     assert await asyncio.wait_for(ended, timeout=5) is False
     with embedded_redis(tmp_path, port=port):
         assert await asyncio.wait_for(waiting, timeout=10)

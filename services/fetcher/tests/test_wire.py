@@ -1,6 +1,8 @@
 """The metered connection by itself: its counts, and what it hands on in whatever pieces it comes."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from common.contracts.fetches import Budget
@@ -11,6 +13,7 @@ from fetcher.egress.budgets import Budgets
 from fetcher.egress.wire import MeteredProtocol
 from fetcher.errors import ExchangeFailed
 
+Until = Callable[..., Awaitable[Any]]
 RESPONSE = (
     b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nTrailer: z\r\n\r\n"
@@ -38,11 +41,15 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-def _connection() -> tuple[MeteredProtocol, Wire]:
-    protocol, wire = MeteredProtocol(asyncio.get_running_loop(), budgets=Budgets()), Wire()
+def _connection(budgets: Budgets = Budgets()) -> tuple[MeteredProtocol, Wire]:
+    protocol, wire = MeteredProtocol(asyncio.get_running_loop(), budgets=budgets), Wire()
     protocol.connection_made(wire)
-    protocol.set_response_params(auto_decompress=False, max_line_size=131072, max_field_size=131072, max_headers=65536)
+    _begin_request(protocol)
     return protocol, wire
+
+
+def _begin_request(protocol: MeteredProtocol) -> None:
+    protocol.set_response_params(auto_decompress=False, max_line_size=131072, max_field_size=131072, max_headers=65536)
 
 
 async def _statuses(protocol: MeteredProtocol) -> list[int]:
@@ -106,5 +113,24 @@ async def test_counts_begin_anew_with_each_request() -> None:
     for _ in range(20):
         protocol.data_received(head)
         await protocol.read()
-        protocol.set_response_params(auto_decompress=False, max_line_size=131072, max_field_size=131072, max_headers=65536)
+        _begin_request(protocol)
     assert not wire.is_cut
+
+
+@pytest.mark.parametrize("is_second_answered", [True, False])
+async def test_each_request_of_a_connection_has_all_of_its_time_for_a_head(is_second_answered: bool, until: Until) -> None:
+    loop, seconds = asyncio.get_running_loop(), 0.2
+    protocol, wire = _connection(Budgets(first_byte_seconds=seconds))
+    protocol.data_received(RESPONSE)
+    await asyncio.sleep(seconds / 2)  # what passes between two requests is real time
+    began = loop.time()
+    _begin_request(protocol)
+    if is_second_answered:
+        protocol.data_received(RESPONSE)
+        await until(lambda: loop.time() > began + 2 * seconds)
+        assert not wire.is_cut and protocol.exception() is None
+        return
+    await until(lambda: wire.is_cut)
+    failure = protocol.exception()
+    assert isinstance(failure, ExchangeFailed) and failure.exceeded is Budget.FIRST_BYTE
+    assert seconds <= loop.time() - began < 5 * seconds

@@ -4,17 +4,16 @@ import json
 import logging
 import sys
 import threading
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 import orjson
 import structlog
-from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
 from common.chassis.build import VERSION
-from common.chassis.redaction import is_harmless, redacted
+from common.chassis.redaction import are_harmless, redacted
+from common.chassis.telemetry import SPAN_ID, TRACE_FLAGS, TRACE_ID, current_traceparent
 
 log = structlog.get_logger()
 
@@ -63,20 +62,25 @@ class _Unbroken:
         self._stream = stream
 
     def write(self, text: bytes) -> None:
-        with suppress(OSError):
+        try:
             self._stream.write(text)
+        except OSError:
+            pass
 
     def flush(self) -> None:
-        with suppress(OSError):
+        try:
             self._stream.flush()
+        except OSError:
+            pass
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace secrets by name, API keys, credentials in URLs, and the query part of URLs, in every field at any depth."""
+    if are_harmless(event):
+        return event
     for key, value in event.items():
-        if key.startswith("_") or is_harmless(key, value):
-            continue  # structlog's own, which is no text and does not get out; and most of what there is to say
-        event[key] = redacted(key, value)
+        if not key.startswith("_"):  # structlog's own, which is no text and does not get out
+            event[key] = redacted(key, value)
     return event
 
 
@@ -101,11 +105,11 @@ def _adder(origin: dict[str, str]) -> Any:
 
 
 def _add_trace_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = f"{context.trace_id:032x}"
-        event["span_id"] = f"{context.span_id:016x}"
-        event["trace_flags"] = f"{context.trace_flags:02x}"
+    traceparent = current_traceparent()
+    if traceparent is not None:
+        event["trace_id"] = traceparent[TRACE_ID]
+        event["span_id"] = traceparent[SPAN_ID]
+        event["trace_flags"] = traceparent[TRACE_FLAGS]
     return event
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,6 +18,8 @@ SECRET_FIELDS = frozenset(
 """Fields whose whole value is a secret, in lower case."""
 DEPTH_LIMIT = 8
 """How deep into lists and mappings secrets are looked for; what is deeper is left out whole."""
+NAMES_LIMIT = 1024
+"""How many sets of field names are remembered: one for each kind of log line, by and large."""
 
 _TEXTLESS = frozenset({bool, int, float, type(None)})
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s\"']*@")
@@ -24,11 +27,20 @@ _API_KEY = re.compile(KEY_FORM)
 _QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 
 
-def is_harmless(name: str, value: Any) -> bool:
-    """Whether `redacted` would leave the field as it is, told at a glance: True for most fields there are."""
-    if value.__class__ not in _TEXTLESS and not (isinstance(value, str) and "://" not in value and KEY_START not in value):
+def are_harmless(fields: Mapping[str, Any]) -> bool:
+    """Whether `redacted` would leave all these fields as they are, told at a glance: True of most log lines."""
+    if _names_secrets(tuple(fields)):
         return False
-    return name.lower() not in SECRET_FIELDS
+    try:
+        text = "\n".join([value for value in fields.values() if value.__class__ not in _TEXTLESS])
+    except TypeError:  # a list or a mapping, in which texts may be
+        return False
+    return "://" not in text and KEY_START not in text
+
+
+@lru_cache(maxsize=NAMES_LIMIT)
+def _names_secrets(names: tuple[str, ...]) -> bool:
+    return any(name.lower() in SECRET_FIELDS for name in names)
 
 
 def without_secrets(text: str) -> str:

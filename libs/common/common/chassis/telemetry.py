@@ -54,6 +54,8 @@ _tracer = trace.get_tracer("fetchwork")  # a proxy until `configure_tracing` ins
 _ids = RandomIdGenerator()
 _is_exporting = False
 _NO_STEP = nullcontext(INVALID_SPAN)
+TRACE_ID, SPAN_ID, TRACE_FLAGS = slice(3, 35), slice(36, 52), slice(53, 55)
+"""Where they are in a `traceparent` as we write it."""
 _OWN_FORM = re.compile("00-([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 """Version 00 (W3C Trace Context section 3.2.2), but for the trace id of zeros alone, which is none."""
 
@@ -174,6 +176,8 @@ def message_attributes(destination: str, operation: str, *, system: str = "redis
 
 def traceparent_of(carried: Span) -> str | None:
     """The `traceparent` header value (W3C Trace Context section 3.2) of a span, or None when it is none."""
+    if isinstance(carried, _Unrecorded):
+        return carried.traceparent
     context = carried.get_span_context()
     if not context.is_valid:
         return None
@@ -193,8 +197,8 @@ def trace_headers() -> dict[str, str]:
 
 def current_trace_id() -> str | None:
     """The current trace id as 32 hexadecimal digits, or None outside any span."""
-    context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else None
+    traceparent = current_traceparent()
+    return traceparent[TRACE_ID] if traceparent else None
 
 
 class _Redaction(SpanProcessor):
@@ -221,20 +225,27 @@ def _current(begun: Span) -> Iterator[Span]:
             raise
 
 
-def _unrecorded(traceparent: str) -> Span:
-    """A span of that trace that only carries its ids on: what the SDK would make costs ten times as much, and nobody reads it.
+class _Unrecorded(NonRecordingSpan):
+    """A span that only carries its ids on, as text: what the SDK would make costs ten times as much, and nobody reads it."""
 
-    A `traceparent` as we write it is read here; any other the SDK reads.
-    """
+    def __init__(self, traceparent: str) -> None:
+        self.traceparent = traceparent
+
+    def get_span_context(self) -> SpanContext:
+        _, trace_id, span_id, flags = self.traceparent.split("-")
+        return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=TraceFlags(int(flags, 16)))
+
+
+def _unrecorded(traceparent: str) -> Span:
+    """A new span of that trace. A `traceparent` as we write it is read here; any other the SDK reads."""
     own = _OWN_FORM.fullmatch(traceparent)
     if own is not None:
-        trace_id, flags = int(own[1], 16), int(own[2], 16)
-    else:
-        parent = trace.get_current_span(_extract(traceparent)).get_span_context()
-        trace_id, flags = parent.trace_id, parent.trace_flags
-    if trace_id == INVALID_TRACE_ID:
+        trace_id, flags = own.groups()
+        return _Unrecorded(f"00-{trace_id}-{_ids.generate_span_id():016x}-{flags}")
+    parent = trace.get_current_span(_extract(traceparent)).get_span_context()
+    if parent.trace_id == INVALID_TRACE_ID:
         return _tracer.start_span("unrecorded", context=Context())
-    return NonRecordingSpan(SpanContext(trace_id, _ids.generate_span_id(), is_remote=False, trace_flags=TraceFlags(flags)))
+    return _Unrecorded(f"00-{parent.trace_id:032x}-{_ids.generate_span_id():016x}-{parent.trace_flags:02x}")
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
+from types import MappingProxyType
 
 import aiohttp
 from common.contracts.fetches import (
@@ -24,7 +25,7 @@ from common.contracts.fetches import (
     ResponseHead,
     Validators,
 )
-from common.egress.addresses import read_literal
+from common.egress.addresses import AddressVerdict, read_literal
 from common.egress.lookup import Lookup
 from common.egress.policies import CallbackPolicy, TargetPolicy
 from common.egress.targets import judge_unasked
@@ -78,11 +79,15 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Hop:
-    """Where a hop goes, what it sends, and which of its headers are ours to make it conditional."""
+    """Where a hop goes, what it sends, and which of its headers are ours to make it conditional.
+
+    `verdict` is what can be said of its target without a lookup, None when that is nothing.
+    """
 
     target: Target
     sending: Sending
     conditions: Mapping[str, str]
+    verdict: AddressVerdict | None
 
 
 class EgressClient:
@@ -136,10 +141,10 @@ class EgressClient:
         """
         target = _read_target(request.url, read_url(request.url), log=log)
         log.host = target.host
-        hop = _Hop(target=target, sending=first_sending(request), conditions=conditional_headers(request, validators))
+        hop = self._hop(target, first_sending(request), conditions=conditional_headers(request, validators))
         while True:
+            _refuse_unasked(hop, log=log)  # before its host is asked for anything else
             if admit is not None:
-                self._refuse_unasked(hop, log=log)
                 await admit(hop.target)
             response = await self._send(hop, log=log)
             try:
@@ -166,7 +171,11 @@ class EgressClient:
         sending = follow(head.status, hop.sending, source=hop.target, target=target)
         if sending is None:
             return None
-        return _Hop(target=target, sending=sending, conditions={})
+        return self._hop(target, sending)
+
+    def _hop(self, target: Target, sending: Sending, *, conditions: Mapping[str, str] = MappingProxyType({})) -> _Hop:
+        verdict = judge_unasked(target, policy=self._policy)
+        return _Hop(target=target, sending=sending, conditions=conditions, verdict=verdict)
 
     async def _send(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:
         try:
@@ -179,14 +188,13 @@ class EgressClient:
             return await self._send_once(hop, log=log)
 
     async def _send_once(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:
-        target, sending = hop.target, hop.sending
-        record = log.open_hop(target.url, method=sending.method)
+        record = log.open_hop(hop.target.url, method=hop.sending.method)
         with hop_span(record, resend_count=len(log.hops) - 1):
             return await self._ask(hop, record)
 
     async def _ask(self, hop: _Hop, record: HopRecord) -> aiohttp.ClientResponse:
         target, sending = hop.target, hop.sending
-        self._admit(target, hop=record)
+        _note_unasked(hop, record)
         session = self._session if sending.method in IDEMPOTENT_METHODS else self._fresh_session
         headers = outgoing_headers(sending.headers, user_agent=self._user_agent, contact=self._contact)
         token = CURRENT_HOP.set(record)
@@ -211,23 +219,6 @@ class EgressClient:
         record.answered_at = perf_counter()
         record.status = response.status
         return response
-
-    def _refuse_unasked(self, hop: _Hop, *, log: EvidenceLog) -> None:
-        """Refuse what needs no lookup before its host is asked for anything else, so that the evidence names what was wanted."""
-        record = HopRecord(url=hop.target.url, method=hop.sending.method)
-        try:
-            self._admit(hop.target, hop=record)
-        except ExchangeFailed:
-            log.hops.append(record)
-            raise
-
-    def _admit(self, target: Target, *, hop: HopRecord) -> None:
-        """Judge all that can be judged without a lookup."""
-        if read_literal(target.name) is not None:
-            hop.addresses = [target.name]
-        hop.verdict = judge_unasked(target, policy=self._policy) or hop.verdict
-        if hop.verdict.is_denial:
-            raise refuse(hop.verdict)
 
     def _open_exchange(self, response: aiohttp.ClientResponse, *, head: ResponseHead, log: EvidenceLog) -> Exchange:
         is_bodiless = response.method == "HEAD" or head.status in BODILESS_STATUSES
@@ -293,6 +284,23 @@ def _read_target(text: str, read: Target | UrlRefusal, *, log: EvidenceLog) -> T
     hop = log.open_hop(text[:URL_LIMIT_CHARACTERS])
     hop.verdict, failure = refuse_url(read)
     raise failure
+
+
+def _refuse_unasked(hop: _Hop, *, log: EvidenceLog) -> None:
+    """Refuse what no lookup is needed for. The evidence names what was wanted, beside the response that led there, if any."""
+    if hop.verdict is not None and hop.verdict.is_denial:
+        record = HopRecord(url=hop.target.url, method=hop.sending.method)
+        _note_unasked(hop, record)
+        log.hops.append(record)
+        raise refuse(hop.verdict)
+
+
+def _note_unasked(hop: _Hop, record: HopRecord) -> None:
+    """What is known of an exchange before anything was looked up."""
+    if read_literal(hop.target.name) is not None:
+        record.addresses.append(hop.target.name)
+    if hop.verdict is not None:
+        record.verdict = hop.verdict
 
 
 def _read_head(response: aiohttp.ClientResponse, *, url: str, log: EvidenceLog, budgets: Budgets) -> ResponseHead:

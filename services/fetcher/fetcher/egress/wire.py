@@ -33,12 +33,19 @@ class MeteredProtocol(ResponseHandler):
         self._has_head = False
         self._is_spoiled = False
         self._content: StreamReader | None = None
+        self._head_ends_at: float | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to go out; from now on the head of its response must be complete within its budget."""
-        self._begin()
-        self._head_timer = self._loop.call_later(self._budgets.first_byte_seconds, self._give_up)
+        self._received_bytes = 0
+        self._seen = b""
+        self._has_head = False
+        self._is_spoiled = False
+        self._content = None
+        self._head_ends_at = self._loop.time() + self._budgets.first_byte_seconds
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_at(self._head_ends_at, self._look_for_head)
         super().set_response_params(**params)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
@@ -49,7 +56,7 @@ class MeteredProtocol(ResponseHandler):
         message, self._content = data
         self._has_head = message.code >= 200 or message.code == 101
         if self._has_head:
-            self._stop_timer()
+            self._head_ends_at = None
         super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
@@ -106,24 +113,19 @@ class MeteredProtocol(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone, and nothing more will come over it."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        self._end(ExchangeFailed(ErrorType.TIMEOUT, "The host did not answer in time.", exceeded=Budget.FIRST_BYTE))
-
-    def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
-            self._head_timer = None
+        super().connection_lost(exc)
 
-    def _begin(self) -> None:
-        self._stop_timer()
-        self._received_bytes = 0
-        self._seen = b""
-        self._has_head = False
-        self._is_spoiled = False
-        self._content = None
+    def _look_for_head(self) -> None:
+        """The connection's one timer: most heads come in time, and setting one for each request costs more than a late look."""
+        self._head_timer = None
+        if self._head_ends_at is None:
+            return
+        if self._loop.time() < self._head_ends_at:
+            self._head_timer = self._loop.call_at(self._head_ends_at, self._look_for_head)
+        else:
+            self._end(ExchangeFailed(ErrorType.TIMEOUT, "The host did not answer in time.", exceeded=Budget.FIRST_BYTE))
 
     def _end(self, failure: ExchangeFailed) -> None:
         if self._payload is not None:

@@ -37,6 +37,8 @@ STALE_LIMIT = timedelta(days=30)
 BIG_CHARACTERS = 16 * 1024
 """Rules up to this length are read and matched within a few milliseconds; more are handed to a thread, for the loop's sake."""
 
+_KEPT_AS = {availability: LookupResult(availability) for availability in RobotsAvailability}
+
 logger = structlog.get_logger()
 
 
@@ -93,10 +95,13 @@ class RobotsGate:
         """
         if is_exempt(target.url):
             return self._decided(RobotsEvidence(verdict=RobotsVerdict.ALLOWED))
-        robots = self._recall(origin_of(target)) or await self._join_lookup(origin_of(target), log=log)
+        origin = origin_of(target)
+        robots = self._recall(origin) or await self._join_lookup(origin, log=log)
         if isinstance(robots, _Failure):
             log.hops.extend(robots.hops)
             raise copy(robots.error)  # each attempt its own: a raised exception collects the traces of whoever raises it
+        if robots.blanket is not None:
+            return self._decided(robots.blanket)
         if robots.rules.weight > BIG_CHARACTERS:
             return self._decided(await asyncio.to_thread(_judge, robots, target.url))
         return self._decided(_judge(robots, target.url))
@@ -119,10 +124,11 @@ class RobotsGate:
 
     def _recall(self, origin: str) -> KeptRobots | _Failure | None:
         """What this process knows and may still use."""
-        kept, failure, now = self._kept.get(origin), self._failures.get(origin), self._clock()
+        kept, now = self._kept.get(origin), self._clock()
         if kept is not None and now < kept.expires_at:
-            self._metrics.looked_up(LookupSource.PROCESS, LookupResult(kept.availability))
+            self._metrics.looked_up(LookupSource.PROCESS, _KEPT_AS[kept.availability])
             return kept
+        failure = self._failures.get(origin)
         if failure is not None and now < failure.expires_at:
             self._metrics.looked_up(LookupSource.PROCESS, LookupResult.FAILED)
             return failure
@@ -213,6 +219,8 @@ class RobotsGate:
             expires_at=file.expires_at,
             waited=waited or _wait_of(file),
         )
+        if kept.availability is not RobotsAvailability.FOUND or kept.rules.weight == 0:
+            kept = replace(kept, blanket=_judge(kept, f"{file.origin}/"))
         self._kept.put(file.origin, kept, weight=kept.rules.weight)
         return kept
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from common.contracts.fetches import RobotsEvidence
 from common.contracts.robots import RobotsAvailability
 from common.robots.rules import RobotsRules
 
@@ -18,7 +19,8 @@ Value = TypeVar("Value")
 class KeptRobots:
     """One origin's robots.txt, read. Good until `expires_at`; kept beyond, to serve while the origin is unreachable.
 
-    `waited` is how long such an origin is left alone, None when it answered.
+    `waited` is how long such an origin is left alone, None when it answered. `blanket` is what holds for all of its URLs
+    alike, None where rules decide.
     """
 
     origin: str
@@ -28,6 +30,7 @@ class KeptRobots:
     fetched_at: datetime
     expires_at: datetime
     waited: timedelta | None = None
+    blanket: RobotsEvidence | None = None
 
 
 class BoundedMemory(Generic[Value]):
