@@ -105,7 +105,8 @@ TABLES = (
     "fetches|fetch_queue|hosts|attempts|contents|finished_leaders|robots_files|audit_log|operator_log|dead_letters|fetch_labels|"
     "batches|batch_counts|key_counts|api_keys|outbox|traffic_samples"
 )
-WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join")
+WHOLE_TABLE = re.compile(rf"Seq Scan on ({TABLES})\b|Hash Join|Merge Join|Bitmap Heap Scan")
+FIRST_OF_A_HOST = re.compile(r"Limit .*\n *->  Index Scan using fetch_queue_of_host on fetch_queue\b")
 INDEXED = [
     ("hosts_open", "hosts_to_look_at"),
     ("hosts_next_look", "hosts_to_look_at"),
@@ -219,10 +220,18 @@ async def test_what_reuse_looks_for_has_its_index(large: Pool) -> None:
             assert index in plan, f"{name}:\n{plan}"
 
 
+async def test_of_a_hosts_queue_only_the_first_is_read(large: Pool) -> None:
+    """A host may have a million of them, and is settled with each set of outcomes."""
+    async with large.acquire() as connection, connection.transaction():
+        for name in ("hosts_settle", "hosts_overlooked"):
+            plan = await plan_of(connection, name)
+            assert FIRST_OF_A_HOST.search(plan), f"{name}:\n{plan}"
+
+
 async def test_without_our_planner_settings_the_check_would_fail(large: Pool) -> None:
     """The negative control: the same look at a default connection finds the plans that cost a factor of five."""
     async with large.acquire() as connection, connection.transaction():
-        for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
+        for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"):
             await connection.execute(f"SET LOCAL {setting} = on")
         plans = [await plan_of(connection, name) for name in HOT]
     assert any(WHOLE_TABLE.search(plan) for plan in plans)

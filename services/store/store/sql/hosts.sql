@@ -65,12 +65,14 @@ FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::jsonb[], $5::times
             $15::timestamptz[])
     AS given (host, crawl_delay_ms, next_slot_at, lanes, paused_until, slowed_at, slowdowns, failures, broken_until, response_ms,
               last_started_at, last_ended_at, last_delay_ms, recent, opens_at)
-CROSS JOIN LATERAL (
-    SELECT min(run_at) AS first_at
+LEFT JOIN LATERAL (
+    SELECT run_at AS first_at
     FROM fetch_queue
     WHERE fetch_queue.host = given.host
       AND leader_id IS NULL
-) AS queued
+    ORDER BY run_at, id
+    LIMIT 1
+) AS queued ON true
 WHERE hosts.host = given.host;
 
 -- name: hosts_next_look
@@ -107,7 +109,7 @@ WITH RECURSIVE queued AS (
 SELECT queued.host,
        coalesce(hosts.look_at > greatest(
            coalesce($3::timestamptz, now()), hosts.next_slot_at, hosts.paused_until, hosts.broken_until, hosts.override_until,
-           (SELECT min(run_at) FROM fetch_queue WHERE fetch_queue.host = queued.host AND leader_id IS NULL),
+           (SELECT run_at FROM fetch_queue WHERE fetch_queue.host = queued.host AND leader_id IS NULL ORDER BY run_at, id LIMIT 1),
            (SELECT max((lane ->> 1)::timestamptz) FROM jsonb_array_elements(hosts.lanes) AS lane)
        ), true) AS is_overlooked
 FROM queued
