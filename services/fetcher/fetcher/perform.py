@@ -22,6 +22,7 @@ from common.contracts.fetches import (
 
 from fetcher.body import check_declared_length, pack_body, read_body
 from fetcher.codings import plain_name
+from fetcher.cohorts import fall_in
 from fetcher.egress.client import EgressClient, Exchange
 from fetcher.egress.evidence import EvidenceLog
 from fetcher.egress.headers import first_value
@@ -83,6 +84,7 @@ async def perform(
     finally:
         finished_at = clock()
         pace.finish()
+    await fall_in()
     body = await pack_body(ended.content) if isinstance(ended, _Received) and not ended.is_revalidation else None
     outcome = _judge(ended, body.reference if body else None, log=log, now=finished_at, request=request)
     return Attempted(outcome=outcome, finished_at=finished_at, host=log.host, body=body.data if body else None)

@@ -14,6 +14,7 @@ from common.chassis.lifecycle import rest_unless
 from common.contracts.fetches import Budget, ErrorType, Outcome, OutcomeKind, PerformFetch, Train
 
 from fetcher.attempts import Attempts, Finished
+from fetcher.cohorts import fall_in
 from fetcher.metrics import DropReason, SnoozeReason
 from fetcher.politeness.pace import TICK_SECONDS, Pace
 from fetcher.politeness.slowdowns import SLOWDOWN_STATUSES, Slowdowns, host_of
@@ -88,6 +89,7 @@ class TrainRun:
                 await self._report(car, finished)
                 del finished  # or its body would stay here, without a place, while the next car waits for its turn
                 left.pop(0)
+                await fall_in()
             await self._reported()
         except asyncio.CancelledError:
             self._drop_all(left)

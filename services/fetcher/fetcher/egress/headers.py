@@ -1,6 +1,6 @@
 """Which headers go out, and how those that come back are read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.contracts.fetches import Budget, ErrorType
 from common.contracts.request_headers import is_denied
@@ -12,6 +12,8 @@ ACCEPTED_CODINGS = "gzip, deflate, br, zstd"
 """What `fetcher.codings` undoes, and nothing else."""
 LINE_OVERHEAD_BYTES = 4
 """The colon, the blank and the line end that a header line has on the wire beside its name and value."""
+
+_OWN_TRANSFER_CODINGS = frozenset(("chunked", "identity", ""))
 
 
 def outgoing_headers(asked: Mapping[str, str], *, user_agent: str, contact: str | None) -> dict[str, str]:
@@ -30,12 +32,15 @@ def outgoing_headers(asked: Mapping[str, str], *, user_agent: str, contact: str 
     return ours | kept
 
 
-def read_headers(raw: Iterable[tuple[bytes, bytes]], *, budgets: Budgets) -> tuple[tuple[str, str], ...]:
+def read_headers(raw: Sequence[tuple[bytes, bytes]], *, budgets: Budgets) -> tuple[tuple[str, str], ...]:
     """Response headers as text, in order. Bytes that are no UTF-8 are read as ISO-8859-1 (RFC 9110 section 5.5).
 
     Raises ExchangeFailed `too_large` when there are too many, or one is too long, or all together are.
     """
-    headers = tuple((_text(name), _text(value)) for name, value in raw)
+    try:
+        headers = tuple([(name.decode(), value.decode()) for name, value in raw])
+    except UnicodeDecodeError:
+        headers = tuple([(_text(name), _text(value)) for name, value in raw])
     sizes = [len(name) + len(value) + LINE_OVERHEAD_BYTES for name, value in headers]
     if (
         len(sizes) > budgets.header_lines
@@ -53,7 +58,10 @@ def headers_too_large() -> ExchangeFailed:
 
 def first_value(headers: Iterable[tuple[str, str]], name: str) -> str | None:
     """The first value of a header, or None; `name` is lower case."""
-    return next((value for key, value in headers if key.lower() == name), None)
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
 
 
 def media_type(content_type: str | None) -> str | None:
@@ -63,13 +71,13 @@ def media_type(content_type: str | None) -> str | None:
 
 def content_coding(headers: Iterable[tuple[str, str]]) -> str:
     """The declared content codings in lower case as one list (RFC 9110 section 8.4), empty when there are none."""
-    return ", ".join(value.strip().lower() for name, value in headers if name.lower() == "content-encoding")
+    return ", ".join([value.strip().lower() for name, value in headers if name.lower() == "content-encoding"])
 
 
 def foreign_transfer_codings(headers: Iterable[tuple[str, str]]) -> set[str]:
     """The transfer codings that are neither chunked nor none: without a TE of ours there may be none (RFC 9112 section 7.4)."""
     declared = [value.lower() for name, value in headers if name.lower() == "transfer-encoding"]
-    return {coding.strip() for value in declared for coding in value.split(",")} - {"chunked", "identity", ""}
+    return {coding.strip() for value in declared for coding in value.split(",")} - _OWN_TRANSFER_CODINGS if declared else set()
 
 
 def _text(value: bytes) -> str:
