@@ -151,6 +151,9 @@ pictures: setup ## Take the pictures of the status page in docs/pictures again; 
 bench-guard: setup ## Measure what the egress guard costs, on kept and on fresh connections
 	@$(BIN)/python tests/bench/guard_cost.py --limit 0.9
 
+bench-cohorts: setup ## Measure what it gains that attempts go through their way in cohorts
+	@$(BIN)/python tests/bench/cohort_gain.py
+
 bench-backlog: setup ## Measure memory and reads while 100,000 fetches wait
 	@$(BIN)/python tests/bench/figures.py --backlog 100000
 

@@ -26,8 +26,8 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from ipaddress import ip_network
 from itertools import count
@@ -81,6 +81,19 @@ class _Origin(asyncio.Protocol):
             self.transport.write(self.response)
             if b"connection: close" in head.lower():
                 self.transport.close()
+
+
+@contextmanager
+def running_origin(size: int) -> Iterator[str]:
+    """An origin of pages of so many bytes, a process of its own; the start of its URLs."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    origin = multiprocessing.get_context("fork").Process(target=_serve, args=(listener, size), daemon=True)
+    origin.start()
+    try:
+        yield f"http://{NAME}:{listener.getsockname()[1]}"
+    finally:
+        origin.terminate()
+        origin.join()
 
 
 def _serve(listener: socket.socket, size: int) -> None:
@@ -163,18 +176,21 @@ class _Shelf:
     def __init__(self) -> None:
         self.responses = 0
 
-    async def report(self, publication: Publication, **_: Any) -> bool:
+    def report(self, publication: Publication, **_: Any) -> asyncio.Future[bool]:
         """Write the event, and count it if it has a response."""
         publication.event.model_dump_json(exclude_none=True)
         self.responses += publication.event.data.outcome.response is not None
-        return True
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done.set_result(True)
+        return done
 
 
-class _Contestant:
+class Contestant:
     """A worker's tasks around one of the clients."""
 
-    def __init__(self, client: Any) -> None:
-        self.client, self._shelf, slots = client, _Shelf(), Slots(BATCH_ATTEMPTS)
+    def __init__(self, client: Any, *, batch_attempts: int = BATCH_ATTEMPTS) -> None:
+        self.client, self._shelf, slots = client, _Shelf(), Slots(batch_attempts)
+        self._batch_attempts = batch_attempts
         self._tasks = Tasks(
             asyncio.get_running_loop(),
             slots=slots,
@@ -192,7 +208,7 @@ class _Contestant:
             self._tasks.take_batch(message)
             await asyncio.sleep(0)  # until all of them have started
             await self._tasks.finish(seconds=LEASE.total_seconds())
-        attempts = len(messages) * BATCH_ATTEMPTS
+        attempts = len(messages) * self._batch_attempts
         if self._shelf.responses - responses != attempts:
             raise RuntimeError("an attempt came to nothing")
         return (time.process_time() - started_at) / attempts
@@ -204,12 +220,16 @@ def _messages(urls: Iterator[str], *, method: Any) -> list[str]:
 
 
 def _message(urls: Sequence[str], *, method: Any) -> str:
-    now = utc_now()
-    fetches = tuple(
-        PerformFetch(id=FETCH_ID, dispatch_seq=1, lease_ends_at=now + LEASE, request=FetchRequest(url=url, method=method))
+    lease_ends_at = utc_now() + LEASE
+    return message_of(
+        PerformFetch(id=FETCH_ID, dispatch_seq=1, lease_ends_at=lease_ends_at, request=FetchRequest(url=url, method=method))
         for url in urls
     )
-    batch = PerformFetches(fetches=fetches)
+
+
+def message_of(fetches: Iterable[PerformFetch]) -> str:
+    """A batch as it comes from the broker."""
+    now, batch = utc_now(), PerformFetches(fetches=tuple(fetches))
     envelope = Envelope[PerformFetches].wrap(batch, type=FETCH_PERFORM, source="b", subject="b", now=now, traceparent=None)
     return envelope.model_dump_json()
 
@@ -221,7 +241,7 @@ async def _compare(base: str, *, rounds: int, is_fresh: bool, lookup: Lookup | N
         "guarded": _GuardedClient(is_fresh=is_fresh, lookup=lookup),
         "client": EgressClient(POLICY, user_agent="bench/1", lookup=lookup),
     }
-    contestants = {kind: _Contestant(client) for kind, client in clients.items()}
+    contestants = {kind: Contestant(client) for kind, client in clients.items()}
     urls = (f"{base}/page/{number}" for number in count())
     method = "POST" if is_fresh else "GET"  # the client gives a POST a connection of its own
     order = list(contestants)
@@ -263,15 +283,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=0.0)
     arguments = parser.parse_args()
     configure_logging(service="bench", level="error")
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    origin = multiprocessing.get_context("fork").Process(target=_serve, args=(listener, arguments.size), daemon=True)
-    origin.start()
-    base = f"http://{NAME}:{listener.getsockname()[1]}"
-    try:
+    with running_origin(arguments.size) as base:
         ratio = uvloop.run(_compare_each(base, arguments=arguments))
-    finally:
-        origin.terminate()
-        origin.join()
     sys.exit(int(ratio < arguments.limit))
 
 

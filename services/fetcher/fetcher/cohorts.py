@@ -2,7 +2,7 @@
 
 The way of an attempt touches more code and data than a processor's second-level cache holds: who walks it alone, from end to end,
 finds nothing of it left from the walk before. Cut into steps it fits, and only the first through a step pays for it (J. Larus and
-M. Parkes, Using Cohort Scheduling to Enhance Server Performance, USENIX 2002). `make bench ONLY=cohorts` measures it.
+M. Parkes, Using Cohort Scheduling to Enhance Server Performance, USENIX 2002). `make bench-cohorts` measures it.
 """
 
 import asyncio

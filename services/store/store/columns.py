@@ -1,6 +1,10 @@
 """Rows as the arrays that a statement puts side by side with `unnest`."""
 
 from collections.abc import Sequence
+from operator import attrgetter
+
+IN_ORDER = attrgetter("int")
+"""Sorts ids as Postgres does, without a call of Python's for each comparison."""
 
 
 def columns(rows: Sequence[tuple[object, ...]]) -> list[list[object] | None]:

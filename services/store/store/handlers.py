@@ -185,7 +185,8 @@ class RecordHandler(Handler[FetchAttempted]):
             self._wake_dispatcher()
             self._wake_relay()
 
-        refused = [(delivery.entry, "unknown_fetch") for delivery in deliveries if delivery.event.data.id in recorded.unknown]
+        unknown = recorded.unknown
+        refused = [(delivery.entry, "unknown_fetch") for delivery in deliveries if unknown and delivery.event.data.id in unknown]
         return Applied(committed=committed, refused=refused)
 
     def halves(self, delivery: Delivery[FetchAttempted]) -> Sequence[Delivery[FetchAttempted]]:

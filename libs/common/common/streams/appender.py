@@ -1,6 +1,7 @@
 """Append entries to one stream, a whole set in one step of Redis's."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import structlog
@@ -10,12 +11,20 @@ from redis.exceptions import NoPermissionError
 APPEND = """\
 local at = 1
 while at <= #ARGV do
-  local last = at + ARGV[at]
-  redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, last))
-  at = last + 1
+  local names, last = tonumber(ARGV[at]), at + 1 + ARGV[at] * (1 + ARGV[at + 1])
+  local words = {}
+  for name = 1, names do words[2 * name - 1] = ARGV[at + 1 + name] end
+  at = at + 2 + names
+  while at <= last do
+    for name = 1, names do words[2 * name] = ARGV[at + name - 1] end
+    redis.call('XADD', KEYS[1], '*', unpack(words))
+    at = at + names
+  end
 end
 """
-"""KEYS: the stream. ARGV: of each entry how many words follow, then its names and values in turn."""
+"""KEYS: the stream. ARGV, for entries with the same names that follow each other: how many names, how many entries, the names,
+and of each entry its values. A word costs the caller about a microsecond.
+"""
 
 Entry = Mapping[bytes, bytes]
 
@@ -55,8 +64,9 @@ class Appender:
 
 def _words(entries: Iterable[Entry]) -> list[bytes | int]:
     words: list[bytes | int] = []
-    for entry in entries:
-        words.append(2 * len(entry))
-        for name, value in entry.items():
-            words += (name, value)
+    for names, same in groupby(entries, key=tuple):
+        alike = list(same)
+        words += (len(names), len(alike), *names)
+        for entry in alike:
+            words += entry.values()
     return words

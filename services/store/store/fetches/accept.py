@@ -11,7 +11,7 @@ from common.contracts.envelope import Envelope
 from common.contracts.fetches import AcceptedFetch, FetchesAccepted
 
 from store.batches.keep import keep_batches
-from store.columns import columns
+from store.columns import IN_ORDER, columns
 from store.database import Connection
 from store.fetches.finish import Finished, finish_fetches
 from store.fetches.reuse import Asker, plan_reuse
@@ -50,7 +50,8 @@ async def accept(
     fetches = {
         fetch.id: (fetch, traceparents.get(fetch.id, event.traceparent)) for event in events for fetch in event.data.fetches
     }
-    rows = [fetches[identifier] for identifier in sorted(fetches)]  # one order for all, so that two stores cannot deadlock
+    in_order = sorted(fetches, key=IN_ORDER)  # one order for all, so that two stores cannot deadlock
+    rows = [fetches[identifier] for identifier in in_order]
     sharings = [sharing_of(fetch.request, tenant=fetch.tenant) for fetch, _ in rows]
     askers = [asker for (fetch, _), sharing in zip(rows, sharings, strict=True) if (asker := _asker(fetch, sharing))]
     plan = await plan_reuse(connection, askers, now=now)

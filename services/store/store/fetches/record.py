@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 from common.contracts.fetches import ErrorType, FetchAttempted, FetchError, Outcome, OutcomeKind
 
-from store.columns import columns
+from store.columns import IN_ORDER, columns
 from store.contents.digests import digest_bytes
 from store.contents.keep import Content, Kept, hold_contents, keep_contents
 from store.database import Connection
@@ -61,12 +61,12 @@ async def record(
     jitter: Jitter,
 ) -> Recorded:
     """Apply attempts in their order, in the caller's transaction. Done twice it changes nothing; terminal states stay."""
-    ids = sorted({attempt.attempted.id for attempt in attempts})
+    ids = sorted({attempt.attempted.id for attempt in attempts}, key=IN_ORDER)
     rows = {row["id"]: row for row in await connection.fetch(LOCK_PENDING, ids, now)}
     pending = {identifier: _pending(row) for identifier, row in rows.items()}
     hosts = await _hosts(connection, rows, ids)
     unknown = frozenset(ids) - hosts.keys()
-    known = [attempt for attempt in attempts if attempt.attempted.id not in unknown]
+    known = [attempt for attempt in attempts if attempt.attempted.id not in unknown] if unknown else attempts
     complete = await _with_content(connection, known)
     transitions = _decide(pending, complete, await _stored(connection, pending, complete), jitter=jitter)
     finishes = [transition for transition in transitions if isinstance(transition, Finish)]
@@ -125,15 +125,16 @@ def _host_attempt(
     return HostAttempt(host=hosts[attempted.id], attempted=attempted, paced_ms=paced_ms)
 
 
-async def _with_content(connection: Connection, attempts: Sequence[Attempt]) -> list[Attempt]:
+async def _with_content(connection: Connection, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     """An attempt whose body is neither here nor stored kept nothing: it becomes a failure that may be tried again."""
     referenced = {
         digest_bytes(reference.digest)
         for attempt in attempts
         if attempt.body is None and (reference := attempt.attempted.outcome.body) is not None
     }
-    stored = await hold_contents(connection, sorted(referenced))
-    missing = referenced - stored
+    missing = referenced - await hold_contents(connection, sorted(referenced))
+    if not missing:
+        return attempts
     return [_without_content(attempt) if _lacks(attempt, missing) else attempt for attempt in attempts]
 
 
@@ -229,11 +230,11 @@ async def _insert(connection: Connection, attempts: Sequence[Attempt]) -> list[F
     """Write the attempts, and return those that were not here before."""
     if not attempts:
         return []
-    rows = sorted((attempt.attempted for attempt in attempts), key=lambda attempted: (attempted.id, attempted.dispatch_seq))
+    rows = sorted([attempt.attempted for attempt in attempts], key=lambda attempted: (attempted.id.int, attempted.dispatch_seq))
     inserted = await connection.fetch(INSERT_ATTEMPTS, *columns([_attempt_row(attempted) for attempted in rows]))
     new = {(row["fetch_id"], row["number"]) for row in inserted}
-    written = [attempted for attempted in rows if (attempted.id, attempted.dispatch_seq) in new]
-    written = list({(attempted.id, attempted.dispatch_seq): attempted for attempted in written}.values())
+    delivered = {(attempted.id, attempted.dispatch_seq): attempted for attempted in rows}
+    written = [attempted for dispatch, attempted in delivered.items() if dispatch in new]
     await write_audit(connection, written)
     return written
 

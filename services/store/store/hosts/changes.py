@@ -61,7 +61,7 @@ def wiped(host: Host, settings: PaceSettings, *, now: datetime) -> Host:
 def ended(host: Host, attempted: FetchAttempted, settings: PaceSettings, *, now: datetime) -> Host:
     """The host after an attempt on it, or after one was snoozed: with the last of a train its lane is free, a delay later."""
     token = token_of(attempted.id, attempted.dispatch_seq)
-    lanes = tuple(lane for lane in host.lanes if lane.token != token)
+    lanes = tuple([lane for lane in host.lanes if lane.token != token])  # hosts have many, and attempts come often
     delay = delay_of(host, settings, now=now)
     next_slot_at = max(now + delay, host.next_slot_at or now) if delay else host.next_slot_at
     if attempted.outcome.kind is OutcomeKind.SNOOZED:
