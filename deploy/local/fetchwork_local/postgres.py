@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from fetchwork_local.binaries import postgres_binary
 from fetchwork_local.errors import StackError
@@ -51,9 +53,14 @@ def create_cluster(folder: Path, *, password: str) -> None:
     unfinished.rename(data)
 
 
-def postgres_command(folder: Path, *, port: int, is_durable: bool = True) -> Command:
-    """The command that serves the cluster made by `create_cluster`, in the foreground, on the loopback address only."""
-    settings = {**SETTINGS, **(DURABLE if is_durable else NOT_DURABLE), "port": str(port)}
+def postgres_command(
+    folder: Path, *, port: int, is_durable: bool = True, changes: Mapping[str, str] = MappingProxyType({})
+) -> Command:
+    """The command that serves the cluster made by `create_cluster`, in the foreground, on the loopback address only.
+
+    `changes` are settings in the place of ours.
+    """
+    settings = {**SETTINGS, **(DURABLE if is_durable else NOT_DURABLE), "port": str(port), **changes}
     options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
     return as_database_user([str(postgres_binary("postgres")), "-D", str(folder / "data"), *options], death_signal=STOP_SIGNAL)
 

@@ -7,10 +7,11 @@ ends the server when the thread that started it ends.
 import secrets
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from fetchwork_local import postgres, valkey
 from fetchwork_local.errors import NotReady
@@ -24,14 +25,17 @@ STOP_TIMEOUT_SECONDS = 30
 
 
 @contextmanager
-def embedded_postgres(folder: Path, *, is_durable: bool = True, port: int | None = None) -> Iterator[str]:
+def embedded_postgres(
+    folder: Path, *, is_durable: bool = True, port: int | None = None, changes: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """The URL of a Postgres that serves while the context is open; its data stay in `folder` for the next time.
 
-    `is_durable=False` turns fsync off: fast, and not safe when the machine dies. Raises StackError when it does not start.
+    `is_durable=False` turns fsync off: fast, and not safe when the machine dies. `changes` are settings of Postgres in the place
+    of the stack's. Raises StackError when it does not start.
     """
     chosen, password = port or free_port(), _password(folder)
     postgres.create_cluster(folder / "postgres", password=password)
-    command = postgres.postgres_command(folder / "postgres", port=chosen, is_durable=is_durable)
+    command = postgres.postgres_command(folder / "postgres", port=chosen, is_durable=is_durable, changes=changes)
     is_up = partial(postgres.accepts_connections, chosen)
     with serving(command, log=folder / "postgres.log", is_up=is_up, stop_signal=postgres.STOP_SIGNAL):
         yield postgres.database_url(port=chosen, password=password)

@@ -18,6 +18,8 @@ FOLDER = Path(__file__).parent / "rivals"
 ENVIRONMENT = Path(__file__).parents[3] / ".venv-bench"
 POOLS: Mapping[str, int] = {"prefork": 4, "threads": 32, "gevent": 100}
 """The pools of Celery and how many tasks each runs at once."""
+CONNECTIONS = sum(POOLS.values()) + 20
+"""What Postgres lets in: each task of each pool may have one, and some more ask how far they are."""
 RUN_TIMEOUT_SECONDS = 180
 STOP_TIMEOUT_SECONDS = 20
 
@@ -67,7 +69,8 @@ def running_rivals(folder: Path) -> Iterator[Rivals]:
     if not ENVIRONMENT.exists():
         raise SystemExit("The rivals' environment is missing: run this as `make bench`.")
     with ExitStack() as closing:
-        database = closing.enter_context(embedded_postgres(folder / "postgres", is_durable=True))
+        room = {"max_connections": str(CONNECTIONS)}
+        database = closing.enter_context(embedded_postgres(folder / "postgres", is_durable=True, changes=room))
         broker = closing.enter_context(embedded_redis(folder / "broker", is_durable=False))
         environment = {"PATH": os.environ["PATH"], "RIVAL_DATABASE": database, "RIVAL_BROKER": broker}
         workers = {pool: closing.enter_context(_worker(pool, environment)) for pool in POOLS}

@@ -2,15 +2,15 @@
 
 `celery -A plain_celery worker -P prefork|threads|gevent -c N` is the worker; `plain_celery.py FILE` sends a task for each URL
 of the file to workers that already run and prints JSON: how many rows there are, and the seconds from the first send to the last.
-Sessions and connections are kept for each thread, which is kinder than many are. RIVAL_BROKER, RIVAL_QUEUE and
+Sessions and connections are kept for the next task, which is kinder than many are. RIVAL_BROKER, RIVAL_QUEUE and
 RIVAL_DATABASE say where.
 """
 
 import json
 import os
 import sys
-import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import psycopg
@@ -30,28 +30,24 @@ INSERT = "INSERT INTO pages (url, status, headers, body) VALUES (%s, %s, %s, %s)
 app = Celery("plain_celery", broker=os.environ["RIVAL_BROKER"])
 app.conf.task_ignore_result = True
 app.conf.task_default_queue = os.environ["RIVAL_QUEUE"]
-kept = threading.local()
+kept: deque[tuple[requests.Session, psycopg.Connection]] = deque()
+"""Of tasks that ended, the last first. A greenlet is as short-lived as its task: nothing kept for it would be met again."""
 
 
-def _connection() -> psycopg.Connection:
-    if not hasattr(kept, "connection"):
-        kept.connection = psycopg.connect(os.environ["RIVAL_DATABASE"], autocommit=True)
-    return kept.connection
-
-
-def _session() -> requests.Session:
-    if not hasattr(kept, "session"):
-        kept.session = requests.Session()
-        kept.session.trust_env = False
-    return kept.session
+def _open() -> tuple[requests.Session, psycopg.Connection]:
+    session = requests.Session()
+    session.trust_env = False
+    return session, psycopg.connect(os.environ["RIVAL_DATABASE"], autocommit=True)
 
 
 @app.task
 def fetch(url: str) -> None:
     """GET it, and write the row."""
-    response = _session().get(url, timeout=TIMEOUT_SECONDS)
+    session, connection = kept.pop() if kept else _open()
+    response = session.get(url, timeout=TIMEOUT_SECONDS)
     values = (url, response.status_code, json.dumps(dict(response.headers)), response.content)
-    _connection().execute(INSERT, values)
+    connection.execute(INSERT, values)
+    kept.append((session, connection))
 
 
 def _main(urls: list[str]) -> None:
