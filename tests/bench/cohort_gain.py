@@ -8,7 +8,6 @@ Argument: `--rounds N`.
 """
 
 import argparse
-import asyncio
 import gc
 import random
 import statistics
