@@ -39,7 +39,7 @@ class Slots:
         """Free one that was taken."""
         with self._changed:
             self._free += 1
-            self._changed.notify_all()
+            self._changed.notify()  # any one that waits can take it
 
     def wake(self) -> None:
         """Have everyone who waits ask again whether to."""

@@ -6,7 +6,8 @@ that is dropped is recovered by its lease.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
@@ -36,6 +37,18 @@ TAKE_TIMEOUT_SECONDS = 15.0
 """How long the broker may take to say that a message is new; `Takes` gives up sooner."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is to run on the loop, and what is to be done when it has ended."""
+
+    work: Callable[[], Coroutine[None, None, None]]
+    on_end: Callable[[], None]
+
+    def ended(self, _: object) -> None:
+        """For the task's callback."""
+        self.on_end()
 
 
 class Tasks:
@@ -88,12 +101,14 @@ class Tasks:
             for command in envelope.data.fetches:
                 self._attempts.drop(command, reason=reason)
             return
+        starts: list[_Start] = []
         for train_id, commands in groupby(envelope.data.fetches, key=_train_id):
             if train_id is None:
                 for command in commands:
-                    self._take(command, sent_at=envelope.time)
+                    self._take(command, starts, sent_at=envelope.time)
             else:
-                self._take_train(tuple(commands), sent_at=envelope.time)
+                self._take_train(tuple(commands), starts, sent_at=envelope.time)
+        self._start(starts)
 
     def reject(self, reason: RejectionReason, error_class: str) -> None:
         """Count a message that is no command; what it may have held is recovered by its lease."""
@@ -123,14 +138,14 @@ class Tasks:
             return DropReason.UNCONFIRMED
         return None if is_first else DropReason.REPEATED
 
-    def _take(self, command: PerformFetch, *, sent_at: datetime) -> None:
-        if not self._take_slot(self._attempts.seconds_of_lease(command)):
+    def _take(self, command: PerformFetch, starts: list[_Start], *, sent_at: datetime) -> None:
+        if not self._take_slot(self._attempts.seconds_of_lease(command), starts):
             is_void = self._attempts.is_void(command)
             self._attempts.drop(command, reason=DropReason.LEASE_ENDED if is_void else DropReason.STOPPING)
             return
-        self._loop.call_soon_threadsafe(self._start, partial(self._attempt, command, sent_at), self._slots.give_back)
+        starts.append(_Start(partial(self._attempt, command, sent_at), on_end=self._slots.give_back))
 
-    def _take_train(self, cars: tuple[PerformFetch, ...], *, sent_at: datetime) -> None:
+    def _take_train(self, cars: tuple[PerformFetch, ...], starts: list[_Start], *, sent_at: datetime) -> None:
         """Start a train when its one slot is free. Without one it still gives back all whose leases have not ended."""
         run = TrainRun(
             cars,
@@ -140,26 +155,38 @@ class Tasks:
             on_start=partial(self._note_start, sent_at),
         )
         seconds = max(map(self._attempts.seconds_of_lease, cars))
-        if self._take_slot(seconds, unless=self._draining.is_set):
-            self._loop.call_soon_threadsafe(self._start, run.run, self._slots.give_back)
+        if self._take_slot(seconds, starts, unless=self._draining.is_set):
+            starts.append(_Start(run.run, on_end=self._slots.give_back))
         else:
-            stopping = Halt(reason=SnoozeReason.STOPPING)
-            self._loop.call_soon_threadsafe(self._start, partial(run.run, stopping), lambda: None)
+            starts.append(_Start(partial(run.run, Halt(reason=SnoozeReason.STOPPING)), on_end=lambda: None))
 
-    def _take_slot(self, timeout_seconds: float, *, unless: Callable[[], bool] = lambda: False) -> bool:
+    def _take_slot(
+        self, timeout_seconds: float, starts: list[_Start], *, unless: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Take a slot. Before it is waited for, those start that have theirs."""
         began = monotonic()
-        is_taken = self._slots.take(timeout_seconds=timeout_seconds, unless=unless)
+        is_taken = self._slots.take(timeout_seconds=0)
+        if not is_taken:
+            self._start(starts)
+            is_taken = self._slots.take(timeout_seconds=timeout_seconds, unless=unless)
         self._metrics.slot_wait.observe(monotonic() - began)
         return is_taken
 
     def _note_start(self, sent_at: datetime) -> None:
         self._metrics.waited_for_start((self._clock() - sent_at).total_seconds())
 
-    def _start(self, work: Callable[[], Coroutine[None, None, None]], on_end: Callable[[], None]) -> None:
-        task = self._loop.create_task(work())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _: on_end())
+    def _start(self, starts: list[_Start]) -> None:
+        """Hand them to the loop at once: each call from another thread wakes it, and both threads want the interpreter then."""
+        if starts:
+            self._loop.call_soon_threadsafe(self._run_all, tuple(starts))
+            starts.clear()
+
+    def _run_all(self, starts: Iterable[_Start]) -> None:
+        for start in starts:
+            task = self._loop.create_task(start.work())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            task.add_done_callback(start.ended)
 
     async def _attempt(self, command: PerformFetch, sent_at: datetime) -> None:
         if self._attempts.is_void(command):  # asked here and not before: a process may stand still anywhere up to here
