@@ -149,8 +149,7 @@ class TrainRun:
 
     async def _report(self, car: PerformFetch, finished: Finished) -> None:
         """Begin to publish as soon as the outcome before is published: in order, and the next car need not wait for it."""
-        if self._reporting is not None:
-            await self._reported()
+        await self._reported()
         self._reporting = _Reporting(car, self._attempts.report(finished))
 
     async def _reported(self) -> None:

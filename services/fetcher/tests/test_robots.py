@@ -384,3 +384,13 @@ async def test_flood_of_empty_members_ends_and_does_not_hold_the_loop() -> None:
 def test_origin_is_spelled_as_the_contract_has_it(url: str, origin: str) -> None:
     assert origin_of(at(url)) == origin
     assert TypeAdapter(RobotsOrigin).validate_python(origin) == origin
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_alike"), [(404, b"", True), (200, b"", True), (200, b"User-agent: *\nDisallow: /a", False)]
+)
+async def test_what_holds_for_all_urls_is_judged_once(status: int, body: bytes, is_alike: bool, make_gate, site: Site) -> None:
+    site.status, site.body = status, body
+    gate = await make_gate()
+    first, second = await check(gate, site.at("/one")), await check(gate, site.at("/two"))
+    assert first == second and first.verdict.is_allowed and (first is second) is is_alike

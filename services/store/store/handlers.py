@@ -185,8 +185,7 @@ class RecordHandler(Handler[FetchAttempted]):
             self._wake_dispatcher()
             self._wake_relay()
 
-        unknown = recorded.unknown
-        refused = [(delivery.entry, "unknown_fetch") for delivery in deliveries if unknown and delivery.event.data.id in unknown]
+        refused = [(delivery.entry, "unknown_fetch") for delivery in deliveries if delivery.event.data.id in recorded.unknown]
         return Applied(committed=committed, refused=refused)
 
     def halves(self, delivery: Delivery[FetchAttempted]) -> Sequence[Delivery[FetchAttempted]]:
