@@ -36,6 +36,7 @@ from uuid import UUID
 
 import aiohttp
 import uvloop
+from aiohttp.connector import Connection
 from common.chassis.logging import configure_logging
 from common.clock import utc_now
 from common.contracts.catalog import FETCH_PERFORM
@@ -48,8 +49,9 @@ from common.streams.publisher import Publication
 from common.urls import UrlRefusal, read_url
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.client import EgressClient, Exchange
-from fetcher.egress.dial import guarded_connector, guarded_request_class, verifying_tls
+from fetcher.egress.dial import GuardedRequest, guarded_connector, verifying_tls
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
+from fetcher.egress.kept import Keeping
 from fetcher.egress.resolver import GuardedResolver
 from fetcher.metrics import FetcherMetrics
 from fetcher.slots import Slots
@@ -148,6 +150,21 @@ class _BareClient:
         await self._session.close()
 
 
+class _SessionRequest(GuardedRequest):
+    """A session's own request, that has `judge` look at its connection's other end before it is written."""
+
+    judge: Any
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        aiohttp.ClientRequest.__init__(self, *arguments, **options)
+        self.connect_ends_at = None
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Judge, then send."""
+        self.judge(conn, hop=CURRENT_HOP.get())
+        return await super().send(conn)
+
+
 class _GuardedClient(_BareClient):
     """The same with the guard: the URL is read, and every name, address, dial and peer is judged."""
 
@@ -157,10 +174,14 @@ class _GuardedClient(_BareClient):
             resolver=GuardedResolver(POLICY, lookup=lookup),
             open_socket=socket.socket,
             tls=verifying_tls(),
-            connect_seconds=5,
-            keepalive_seconds=None if is_fresh else 15,
+            budgets=Budgets(),
+            keeping=None if is_fresh else Keeping(),
         )
-        return aiohttp.ClientSession(connector=connector, request_class=guarded_request_class(connector), **SESSION)
+
+        class Request(_SessionRequest):
+            judge = connector.judge_connection
+
+        return aiohttp.ClientSession(connector=connector, request_class=Request, **SESSION)
 
     def _admit(self, url: str) -> str | URL:
         target = read_url(url)

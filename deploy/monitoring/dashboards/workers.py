@@ -102,6 +102,13 @@ TIME = Row(
         graph("Phases, mean", "Each phase of those attempts that had it.", (mean(ATTEMPT, "phase"), "{{phase}}"), unit="s"),
         graph("Phases, 95 of 100", "Take less.", (quantile(0.95, ATTEMPT, "phase"), "{{phase}}"), unit="s"),
         graph(
+            "Connections kept",
+            "Idle, for the next request to their origin, and those closed because there were too many, in a second.",
+            (total("fetchwork_fetcher_idle_connections"), "idle"),
+            (rate("fetchwork_fetcher_evicted_connections_total"), "closed a second"),
+            unit="short",
+        ),
+        graph(
             "Bytes fetched",
             "On the wire, and decoded.",
             (rate("fetchwork_fetched_bytes_total", "kind"), "{{kind}}"),

@@ -153,6 +153,14 @@ class FetcherMetrics:
         fetched_bytes = Counter(
             "fetchwork_fetched_bytes", "Bytes of bodies, as they came and as they were decoded.", ["kind"], registry=self.registry
         )
+        self.idle_connections = Gauge(
+            "fetchwork_fetcher_idle_connections", "Connections kept for the next request to their origin.", registry=self.registry
+        )
+        self.evicted_connections = Counter(
+            "fetchwork_fetcher_evicted_connections",
+            "Idle connections that were closed because there were too many.",
+            registry=self.registry,
+        )
         self._responses = {status_class: responses.labels(status_class) for status_class in STATUS_CLASSES}
         self._fetched_bytes = {kind: fetched_bytes.labels(kind) for kind in BYTE_KINDS}
 

@@ -74,7 +74,7 @@ async def open_fetcher(settings: FetcherSettings, *, worker: str, clock: Clock =
     draining = phase.draining
     metrics = FetcherMetrics(slots, large_bodies=settings.fetcher_large_bodies)
     events, broker = _connections(settings, metrics)
-    client = _open_client(settings)
+    client = _open_client(settings, metrics)
     loop = asyncio.get_running_loop()
     ledger_clock = clock = LedgerClock(wall=clock, now=monotonic, registry=metrics.registry)
     slowdowns = Slowdowns(clock=clock, metrics=metrics)
@@ -152,14 +152,18 @@ def _operations(
     )
 
 
-def _open_client(settings: FetcherSettings) -> EgressClient:
-    return EgressClient(
+def _open_client(settings: FetcherSettings, metrics: FetcherMetrics) -> EgressClient:
+    client = EgressClient(
         settings.target_policy,
         user_agent=settings.user_agent,
         contact=settings.contact or None,
         budgets=settings.budgets,
         proxy=settings.egress_proxy,
+        keeping=settings.keeping,
+        on_evicted=metrics.evicted_connections.inc,
     )
+    metrics.idle_connections.set_function(lambda: client.idle_connections)
+    return client
 
 
 def _open_robots(

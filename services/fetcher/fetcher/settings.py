@@ -9,6 +9,7 @@ from common.egress.settings import Networks, TargetSettings
 from pydantic import Field, SecretStr
 
 from fetcher.egress.budgets import Budgets
+from fetcher.egress.kept import Keeping
 from fetcher.egress.proxy import Proxy, read_proxy
 from fetcher.large_bodies import LARGE_BODIES_DEFAULT
 
@@ -63,6 +64,12 @@ class FetcherSettings(TargetSettings, ServiceSettings):
     idle_timeout_seconds: float = Field(
         default=15.0, gt=0, le=60, description="Limit between two reads of a response body, in seconds."
     )
+    idle_connection_seconds: float = Field(
+        default=15.0, gt=0, le=300, description="How long a connection is kept for the next request to its origin, in seconds."
+    )
+    idle_connections: int = Field(
+        default=512, ge=0, le=65_536, description="Most connections kept idle, to all origins; then the longest idle is closed."
+    )
     header_limit_bytes: int = Field(
         default=64 * 1024, ge=1024, le=1024 * 1024, description="Largest header block of a response, in bytes."
     )
@@ -92,6 +99,11 @@ class FetcherSettings(TargetSettings, ServiceSettings):
             decoded_ratio=self.decoded_ratio_limit,
             wire_slack_bytes=self.wire_slack_bytes,
         )
+
+    @property
+    def keeping(self) -> Keeping:
+        """How connections are kept for the next request."""
+        return Keeping(seconds=self.idle_connection_seconds, limit=self.idle_connections)
 
     @property
     def callback_policy(self) -> CallbackPolicy:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from common.contracts.fetches import ErrorType
 
+from fetcher.egress.kept import Keeping
 from fetcher.perform import perform
 
 
@@ -25,6 +26,83 @@ async def test_kept_connection_is_reused_and_says_so(serve, make_client, command
     hops = [(await _outcome(client, command(base))).evidence.hops[0] for _ in range(2)]
     assert [hop.is_reused for hop in hops] == [False, True]
     assert [hop.peer for hop in hops] == ["127.0.0.1", "127.0.0.1"]
+
+
+async def test_above_the_limit_the_connection_that_is_idle_for_longest_is_closed(serve, make_client, command) -> None:
+    evicted: list[int] = []
+    client = make_client(keeping=Keeping(limit=2), on_evicted=lambda: evicted.append(1))
+    first, second, third = [await serve({"/": _hello}) for _ in range(3)]
+
+    async def reuses(base: str) -> bool:
+        return bool((await _outcome(client, command(base))).evidence.hops[0].is_reused)
+
+    assert [await reuses(base) for base in (first, second, first)] == [False, False, True]
+    assert client.idle_connections == 2 and not evicted
+    assert [await reuses(base) for base in (third, first, second)] == [False, True, False]
+    assert client.idle_connections == 2 and len(evicted) == 2
+
+
+async def test_without_room_for_idle_connections_none_is_kept(serve, make_client, command) -> None:
+    base, client = await serve({"/": _hello}), make_client(keeping=Keeping(limit=0))
+    assert [(await _outcome(client, command(base))).evidence.hops[0].is_reused for _ in range(2)] == [False, False]
+    assert client.idle_connections == 0
+
+
+async def test_connections_that_origins_closed_take_no_room(serve, serve_raw, make_client, command) -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        closed.append(asyncio.ensure_future(writer.wait_closed()))
+
+    closed: list[Any] = []
+    evicted: list[int] = []
+    client = make_client(keeping=Keeping(seconds=0.05, limit=2), on_evicted=lambda: evicted.append(1))
+    origins = [await serve_raw(once) for _ in range(3)]
+    for origin in origins:
+        await _outcome(client, command(origin.url()))
+    async with asyncio.timeout(5):
+        while client.idle_connections:
+            await asyncio.sleep(0.01)  # until what is over has been cleared away
+    assert len(closed) == 3 and not evicted
+
+
+async def test_connection_is_kept_for_as_long_as_it_is_said(serve_raw, make_client, command) -> None:
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert await reader.read() == b""
+        ended.set()
+
+    origin, client = await serve_raw(answer), make_client(keeping=Keeping(seconds=0.05))
+    await _outcome(client, command(origin.url()))
+    assert not ended.is_set() and client.idle_connections == 1
+    async with asyncio.timeout(5):
+        await ended.wait()
+
+
+async def test_request_on_a_connection_that_just_ended_goes_out_on_another(serve_raw, make_client, command) -> None:
+    """Nothing is written to it: it may be there no more between the look at what is kept and the writing."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    origin, client = await serve_raw(answer), make_client()
+    await _outcome(client, command(origin.url()))
+    judge = client._connector.judge_connection
+
+    def end_first(connection: Any, *, hop: Any) -> Any:
+        ends = judge(connection, hop=hop)
+        if hop.is_reused:
+            connection.transport.abort()
+        return ends
+
+    client._connector.judge_connection = end_first
+    again = await _outcome(client, command(origin.url()))
+    assert again.response.status == 200 and [hop.is_reused for hop in again.evidence.hops] == [True, False]
 
 
 async def test_request_goes_again_only_on_a_kept_connection_that_broke(serve_raw, make_client, command) -> None:

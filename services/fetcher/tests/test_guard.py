@@ -16,8 +16,10 @@ from common.contracts.fetches import ErrorType, OutcomeKind
 from common.egress.addresses import AddressVerdict
 from common.egress.policies import TargetPolicy
 
+from fetcher.egress.budgets import Budgets
 from fetcher.egress.dial import guarded_connector, guarded_socket_factory
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
+from fetcher.egress.kept import Keeping
 from fetcher.egress.resolver import GuardedResolver
 from fetcher.errors import ExchangeFailed
 from fetcher.perform import perform
@@ -94,8 +96,8 @@ async def test_connection_that_no_dial_of_ours_opened_gets_no_request(names, tls
         resolver=GuardedResolver(DEFAULT, lookup=names),
         open_socket=socket.socket,
         tls=tls,
-        connect_seconds=1,
-        keepalive_seconds=1,
+        budgets=Budgets(connect_seconds=1),
+        keeping=Keeping(),
     )
     stray: Any = SimpleNamespace(
         transport=SimpleNamespace(get_extra_info=lambda _: (PUBLIC, 80)), protocol=ResponseHandler(asyncio.get_running_loop())

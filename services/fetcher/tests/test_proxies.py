@@ -15,6 +15,7 @@ from common.egress.policies import CallbackPolicy, EgressPolicy, ProxyPolicy, Ta
 
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.dial import guarded_connector, verifying_tls
+from fetcher.egress.kept import Keeping
 from fetcher.egress.proxy import REPLY_LIMIT_BYTES, Proxy, read_proxy
 from fetcher.egress.resolver import GuardedResolver
 from fetcher.perform import perform
@@ -351,8 +352,8 @@ async def test_a_policy_of_another_kind_is_not_taken(wrong: str, names) -> None:
             resolver=GuardedResolver(TargetPolicy(), lookup=names),
             open_socket=lambda *_: pytest.fail("nothing is opened"),
             tls=verifying_tls(),
-            connect_seconds=1,
-            keepalive_seconds=1,
+            budgets=Budgets(connect_seconds=1),
+            keeping=Keeping(),
             proxy=Proxy(name="proxy.example.com", port=1, policy=proxy_policy),
         )
 

@@ -1,11 +1,10 @@
 """The guarded exchange: the address that was checked is the address that is dialled, on every hop.
 
 No other module opens a connection to a remote host. Every way around the guard is closed: no proxy or other setting from the
-environment, no cookies, no credentials from a netrc file, no redirect, decompression or retry of aiohttp's own.
+environment, no cookies, no credentials from a netrc file, no redirect, decompression or retry of a library's own.
 """
 
 import asyncio
-import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -31,10 +30,11 @@ from common.egress.policies import CallbackPolicy, TargetPolicy
 from common.egress.targets import judge_unasked
 from common.urls import URL_LIMIT_CHARACTERS, Target, UrlRefusal, read_redirect, read_url
 
+from fetcher.egress.asking import Answer, ask
 from fetcher.egress.budgets import Budgets
 from fetcher.egress.conditional import conditional_headers
-from fetcher.egress.dial import OpenSocket, guarded_connector, guarded_request_class, verifying_tls
-from fetcher.egress.evidence import CURRENT_HOP, EvidenceLog, HopRecord
+from fetcher.egress.dial import OpenSocket, guarded_connector, verifying_tls
+from fetcher.egress.evidence import EvidenceLog, HopRecord
 from fetcher.egress.failures import refuse, refuse_url, translate
 from fetcher.egress.headers import (
     content_coding,
@@ -44,17 +44,15 @@ from fetcher.egress.headers import (
     outgoing_headers,
     read_headers,
 )
+from fetcher.egress.kept import Keeping
 from fetcher.egress.proxy import Proxy
 from fetcher.egress.redirects import REDIRECT_STATUSES, Sending, first_sending, follow
 from fetcher.egress.resolver import GuardedResolver
 from fetcher.egress.spans import hop_span
-from fetcher.egress.wire import MeteredProtocol
 from fetcher.errors import ExchangeFailed
 
 BODILESS_STATUSES = frozenset({204, 304})  # RFC 9112 section 6.3
 NOT_MODIFIED = 304
-KEEPALIVE_SECONDS = 2.0
-"""Idle connections are kept this long: enough for the next fetch of a paced host, too short to pile up sockets."""
 
 Admit = Callable[[Target], Awaitable[None]]
 """Asked before every hop, the first one included, for as long as it takes; raises when the hop must not be made."""
@@ -104,24 +102,38 @@ class EgressClient:
         open_socket: OpenSocket = socket.socket,
         tls: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
+        keeping: Keeping = Keeping(),
+        on_evicted: Callable[[], None] = lambda: None,
     ) -> None:
         self._policy = policy
         self._user_agent = user_agent
         self._contact = contact
         self.budgets = budgets
         self._resolver = GuardedResolver(policy, lookup=lookup)
-        open_session = partial(
-            self._open_session, lookup=lookup, open_socket=open_socket, tls=tls or verifying_tls(), proxy=proxy
+        open_connector = partial(
+            guarded_connector,
+            policy,
+            resolver=self._resolver,
+            lookup=lookup,
+            open_socket=open_socket,
+            tls=tls or verifying_tls(),
+            budgets=budgets,
+            proxy=proxy,
         )
-        self._session = open_session(keepalive_seconds=KEEPALIVE_SECONDS)
+        self._connector = open_connector(keeping=keeping, on_evicted=on_evicted)
         # A kept connection may turn out to be closed after the request went out, and nobody could say whether it was acted
         # on. What may go out only once gets a connection of its own.
-        self._fresh_session = open_session(keepalive_seconds=None)
+        self._fresh_connector = open_connector(keeping=None)
+
+    @property
+    def idle_connections(self) -> int:
+        """How many connections are kept for the next request. Safe for any thread."""
+        return self._connector.idle
 
     async def close(self) -> None:
         """Close every connection, running exchanges included."""
-        await self._session.close()
-        await self._fresh_session.close()
+        await self._connector.close()
+        await self._fresh_connector.close()
         await self._resolver.close()
 
     @asynccontextmanager
@@ -146,16 +158,16 @@ class EgressClient:
             _refuse_unasked(hop, log=log)  # before its host is asked for anything else
             if admit is not None:
                 await admit(hop.target)
-            response = await self._send(hop, log=log)
+            answer = await self._send(hop, log=log)
             try:
-                head = _read_head(response, url=hop.target.url, log=log, budgets=self.budgets)
+                head = _read_head(answer, url=hop.target.url, log=log, budgets=self.budgets)
                 following = self._next_hop(head, hop, log=log)
                 if following is None or not (may_follow is None or may_follow(head)):
-                    exchange = self._open_exchange(response, head=head, log=log)
+                    exchange = self._open_exchange(answer, hop, head=head, log=log)
                     yield exchange if not hop.conditions else _as_revalidation(exchange)
                     return
             finally:
-                response.release()  # closes the connection unless the body was read to its end: a redirect's never is
+                answer.release()  # closes the connection unless the body was read to its end: a redirect's never is
             log.redirects.append(Redirect(url=hop.target.url, status=head.status))
             hop = following
 
@@ -177,7 +189,7 @@ class EgressClient:
         verdict = judge_unasked(target, policy=self._policy)
         return _Hop(target=target, sending=sending, conditions=conditions, verdict=verdict)
 
-    async def _send(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:
+    async def _send(self, hop: _Hop, *, log: EvidenceLog) -> Answer:
         try:
             return await self._send_once(hop, log=log)
         except _ConnectionLost:
@@ -187,24 +199,25 @@ class EgressClient:
                 raise
             return await self._send_once(hop, log=log)
 
-    async def _send_once(self, hop: _Hop, *, log: EvidenceLog) -> aiohttp.ClientResponse:
+    async def _send_once(self, hop: _Hop, *, log: EvidenceLog) -> Answer:
         record = log.open_hop(hop.target.url, method=hop.sending.method)
         with hop_span(record, resend_count=len(log.hops) - 1):
             return await self._ask(hop, record)
 
-    async def _ask(self, hop: _Hop, record: HopRecord) -> aiohttp.ClientResponse:
+    async def _ask(self, hop: _Hop, record: HopRecord) -> Answer:
         target, sending = hop.target, hop.sending
         _note_unasked(hop, record)
-        session = self._session if sending.method in IDEMPOTENT_METHODS else self._fresh_session
+        connector = self._connector if sending.method in IDEMPOTENT_METHODS else self._fresh_connector
         headers = outgoing_headers(sending.headers, user_agent=self._user_agent, contact=self._contact)
-        token = CURRENT_HOP.set(record)
         try:
-            response = await session.request(
+            answer = await ask(
+                connector,
                 sending.method,
                 target.parsed,
                 headers={**headers, **hop.conditions},
-                data=sending.body,
-                allow_redirects=False,
+                body=sending.body,
+                hop=record,
+                budgets=self.budgets,
             )
         except Exception as error:
             failure = refuse(record.verdict) if record.verdict.is_denial else translate(error)
@@ -214,57 +227,18 @@ class EgressClient:
                 detail = "The host closed the connection before it answered."
                 failure = _ConnectionLost(ErrorType.PROTOCOL, detail)
             raise failure from error
-        finally:
-            CURRENT_HOP.reset(token)
         record.answered_at = perf_counter()
-        record.status = response.status
-        return response
+        record.status = answer.status
+        return answer
 
-    def _open_exchange(self, response: aiohttp.ClientResponse, *, head: ResponseHead, log: EvidenceLog) -> Exchange:
-        is_bodiless = response.method == "HEAD" or head.status in BODILESS_STATUSES
+    def _open_exchange(self, answer: Answer, hop: _Hop, *, head: ResponseHead, log: EvidenceLog) -> Exchange:
+        is_bodiless = hop.sending.method == "HEAD" or head.status in BODILESS_STATUSES
         return Exchange(
             head=head,
             coding=content_coding(head.headers),
-            length=None if is_bodiless else response.content_length,
-            chunks=_chunks(response, log=log, idle_seconds=self.budgets.idle_seconds),
+            length=None if is_bodiless else answer.content_length,
+            chunks=_chunks(answer, log=log, idle_seconds=self.budgets.idle_seconds),
         )
-
-    def _open_session(
-        self,
-        *,
-        lookup: Lookup | None,
-        open_socket: OpenSocket,
-        tls: ssl.SSLContext,
-        proxy: Proxy | None,
-        keepalive_seconds: float | None,
-    ) -> aiohttp.ClientSession:
-        budgets = self.budgets
-        connector = guarded_connector(
-            self._policy,
-            resolver=self._resolver,
-            lookup=lookup,
-            open_socket=open_socket,
-            tls=tls,
-            connect_seconds=budgets.connect_seconds,
-            keepalive_seconds=keepalive_seconds,
-            proxy=proxy,
-        )
-        connector._factory = partial(MeteredProtocol, asyncio.get_running_loop(), budgets=budgets)  # type: ignore[assignment]
-        session = aiohttp.ClientSession(
-            connector=connector,
-            request_class=guarded_request_class(connector),
-            trust_env=False,
-            skip_auto_headers=("Content-Type",),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=budgets.connect_seconds, ceil_threshold=math.inf),
-            # Each part of a head is bounded by the whole of it (MeteredProtocol); read_headers then asks for the finer limits.
-            max_line_size=2 * budgets.header_bytes,
-            max_field_size=2 * budgets.header_bytes,
-            max_headers=budgets.header_bytes,
-        )
-        session._retry_connection = False  # aiohttp would send a request again on its own, if its connection broke
-        return session
 
 
 class _ConnectionLost(ExchangeFailed):
@@ -303,14 +277,14 @@ def _note_unasked(hop: _Hop, record: HopRecord) -> None:
         record.verdict = hop.verdict
 
 
-def _read_head(response: aiohttp.ClientResponse, *, url: str, log: EvidenceLog, budgets: Budgets) -> ResponseHead:
-    if response.status < 200:
+def _read_head(answer: Answer, *, url: str, log: EvidenceLog, budgets: Budgets) -> ResponseHead:
+    if answer.status < 200:
         raise ExchangeFailed(ErrorType.PROTOCOL, "The host switched to another protocol.")
-    headers = read_headers(response.raw_headers, budgets=budgets)
+    headers = read_headers(answer.raw_headers, budgets=budgets)
     if foreign_transfer_codings(headers):
         raise ExchangeFailed(ErrorType.PROTOCOL, "The response has a transfer coding that was not asked for; only chunked is.")
     log.received = ResponseHead(
-        status=response.status,
+        status=answer.status,
         headers=headers,
         media_type=media_type(first_value(headers, "content-type")),
         redirects=tuple(log.redirects),
@@ -323,9 +297,9 @@ def _as_revalidation(exchange: Exchange) -> Exchange:
     return replace(exchange, is_revalidation=exchange.head.status == NOT_MODIFIED)
 
 
-async def _chunks(response: aiohttp.ClientResponse, *, log: EvidenceLog, idle_seconds: float) -> AsyncIterator[bytes]:
+async def _chunks(answer: Answer, *, log: EvidenceLog, idle_seconds: float) -> AsyncIterator[bytes]:
     try:
-        while chunk := await _next_chunk(response.content, idle_seconds=idle_seconds):
+        while chunk := await _next_chunk(answer.content, idle_seconds=idle_seconds):
             log.wire_bytes += len(chunk)
             yield chunk
     except Exception as error:

@@ -9,7 +9,7 @@ import math
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from time import perf_counter
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,12 +20,19 @@ from aiohttp.connector import AddrInfoType, Connection
 from common.egress.addresses import AddressVerdict, judge_dial, read_address
 from common.egress.lookup import Lookup
 from common.egress.policies import Address, CallbackPolicy, EgressPolicy, ProxyPolicy, TargetPolicy
+from multidict import CIMultiDict
+from yarl import URL
 
+from fetcher.egress.budgets import Budgets
 from fetcher.egress.evidence import CURRENT_HOP, HopRecord
 from fetcher.egress.failures import refuse
+from fetcher.egress.kept import Keeping, KeepingConnector
 from fetcher.egress.proxy import OpenSocket as OpenSocket
 from fetcher.egress.proxy import Proxy, ProxyDialer, TunnelRefused, proxy_failed
 from fetcher.egress.resolver import GuardedResolver
+from fetcher.egress.wire import MeteredProtocol
+
+_NO_HEADERS: CIMultiDict[str] = CIMultiDict()
 
 
 def guarded_socket_factory(policy: EgressPolicy, *, open_socket: OpenSocket) -> Callable[[AddrInfoType], socket.socket]:
@@ -48,7 +55,7 @@ def _admit(sockaddr: Any, *, hop: HopRecord, policy: EgressPolicy) -> Address:
     return address
 
 
-class GuardedConnector(aiohttp.TCPConnector):
+class GuardedConnector(KeepingConnector):
     """Opens connections to judged addresses only, directly or through a proxy's tunnel, within one connect budget each."""
 
     def __init__(
@@ -67,10 +74,11 @@ class GuardedConnector(aiohttp.TCPConnector):
             self._dialer.close()
         await super().close(abort_ssl=abort_ssl)
 
-    def judge_connection(self, conn: Connection, *, hop: HopRecord) -> asyncio.BaseTransport:
+    def judge_connection(self, conn: Connection, *, hop: HopRecord) -> tuple[asyncio.Transport, ResponseHandler]:
         """Look at a connection's other end before anything is written to it, new or kept, and note what is there.
 
-        Raises ExchangeFailed unless the end is allowed and, on a new connection, an address that this very dial opened.
+        Raises ServerDisconnectedError when it is gone, and ExchangeFailed unless the end is allowed and, on a new connection, an
+        address that this very dial opened.
         """
         transport, protocol = conn.transport, conn.protocol
         if transport is None or protocol is None:
@@ -81,7 +89,7 @@ class GuardedConnector(aiohttp.TCPConnector):
             self._judge_peer(transport, protocol, hop=hop)
         else:  # the other end of an open connection never changes, nor does the policy
             hop.peer, hop.verdict = known
-        return transport
+        return transport, protocol
 
     def _judge_peer(self, transport: asyncio.BaseTransport, protocol: ResponseHandler, *, hop: HopRecord) -> None:
         peername = transport.get_extra_info("peername")
@@ -152,9 +160,15 @@ class GuardedConnector(aiohttp.TCPConnector):
 
 
 class GuardedRequest(ClientRequest):
-    """A request that knows until when its connection must be there."""
+    """What a connector asks of a request: where it goes, and until when its connection must be there. It is never sent itself."""
 
-    connect_ends_at: float | None = None
+    def __init__(self, method: str, url: URL) -> None:
+        self.method = method
+        self.url = self.original_url = url
+        self.headers = _NO_HEADERS
+        self._ssl = True  # as the connector has it
+        self.proxy = self.proxy_auth = self.proxy_headers = self.server_hostname = None
+        self.connect_ends_at: float | None = None
 
 
 def guarded_connector(
@@ -164,43 +178,33 @@ def guarded_connector(
     lookup: Lookup | None = None,
     open_socket: OpenSocket,
     tls: ssl.SSLContext,
-    connect_seconds: float,
-    keepalive_seconds: float | None,
+    budgets: Budgets,
+    keeping: Keeping | None,
+    on_evicted: Callable[[], None] = lambda: None,
     proxy: Proxy | None = None,
 ) -> GuardedConnector:
-    """The one way out. `connect_seconds` bounds TCP, CONNECT and TLS over all addresses of a host, from its lookup on.
+    """The one way out, for the running loop. TCP, CONNECT and TLS over all addresses of a host share one budget, lookup included.
 
-    Without `keepalive_seconds` each request gets a connection of its own. `lookup` is for the proxy's own name; targets are
-    looked up by `resolver`. Raises TypeError for a policy of another kind.
+    `keeping` is as KeepingConnector has it. `lookup` is for the proxy's own name; targets are looked up by `resolver`. Raises
+    TypeError for a policy of another kind.
     """
     if not isinstance(policy, TargetPolicy | CallbackPolicy) or not isinstance(proxy and proxy.policy, ProxyPolicy | None):
         raise TypeError("a policy of another kind")
-    return GuardedConnector(
+    connector = GuardedConnector(
         policy,
         dialer=ProxyDialer(proxy, lookup=lookup, open_socket=open_socket) if proxy else None,
-        connect_seconds=connect_seconds,
+        connect_seconds=budgets.connect_seconds,
+        keeping=keeping,
+        on_evicted=on_evicted,
         resolver=resolver,
         use_dns_cache=False,  # a cached answer would be one that this dial did not judge
         socket_factory=guarded_socket_factory(policy, open_socket=open_socket),
         ssl=tls,
         limit=0,  # slots and host pace bound what is open; a second queue here would only hide waiting
         limit_per_host=0,
-        **({"force_close": True} if keepalive_seconds is None else {"keepalive_timeout": keepalive_seconds}),
     )
-
-
-def guarded_request_class(connector: GuardedConnector) -> type[GuardedRequest]:
-    """Requests that have the connector look at their connection's other end before they write."""
-
-    class Request(GuardedRequest):
-        def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-            hop = CURRENT_HOP.get()
-            hop.connected_at = perf_counter()
-            tls = connector.judge_connection(conn, hop=hop).get_extra_info("ssl_object")
-            hop.tls_version = tls.version() if tls else None
-            return super().send(conn)
-
-    return Request
+    connector._factory = partial(MeteredProtocol, asyncio.get_running_loop(), budgets=budgets)  # type: ignore[assignment]
+    return connector
 
 
 def verifying_tls() -> ssl.SSLContext:

@@ -25,6 +25,8 @@ def outgoing_headers(asked: Mapping[str, str], *, user_agent: str, contact: str 
     kept = {name: value for name, value in asked.items() if not is_denied(name)}
     names = {name.lower() for name in kept}
     ours = {"Accept-Encoding": "identity" if "range" in names else ACCEPTED_CODINGS}
+    if "accept" not in names:
+        ours["Accept"] = "*/*"
     if "user-agent" not in names:
         ours["User-Agent"] = user_agent
     if contact and "from" not in names:
