@@ -76,7 +76,7 @@ async def test_no_more_than_two_rounds_are_out_at_once(pool: Pool, broker: Redis
     assert sum(len(command.data.fetches) for command in await _commands(broker)) == 6
 
 
-@pytest.mark.parametrize(("with_trains", "sizes"), [(3, [16, 16, 16]), (2, [2])])
+@pytest.mark.parametrize(("with_trains", "sizes"), [(3, [17, 17, 16]), (2, [2])])
 async def test_a_train_is_never_cut_and_only_sent_while_all_workers_know_trains(
     pool: Pool, broker: Redis, broker_url: str, with_trains: int, sizes: list[int]
 ) -> None:

@@ -82,6 +82,20 @@ async def test_two_that_are_due_are_two_trains(pool: Pool) -> None:
     assert [len(train) for train in await _claim(pool, seconds=2)] == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("took", "due", "sizes"),
+    [(0.005, 16, [4] * 4), (0.04, 16, [2] * 8), (0.1, 16, [1] * 16), (0.005, 3, [1] * 3), (0.005, 100, [17] * 4 + [16] * 2)],
+    ids=["fast", "not so fast", "slow", "fast, with few that are due", "fast, with many that are due"],
+)
+async def test_a_host_that_answers_fast_gets_no_more_trains_than_it_takes(
+    pool: Pool, took: float, due: int, sizes: list[int]
+) -> None:
+    pace = PaceSettings(delay_ms=0, max_in_flight=16, train_seconds=2, train_fetches=50)
+    await _known(pool, took=took, pace=pace)
+    await _queue(pool, due, seconds=1)
+    assert [len(train) for train in await _claim(pool, seconds=2, limit=max(16, due), pace=pace)] == sizes
+
+
 async def test_without_workers_that_know_trains_each_fetch_travels_alone(pool: Pool) -> None:
     await _known(pool)
     await _queue(pool, 9, seconds=1)

@@ -14,8 +14,8 @@ from fetchwork_local.postgres import database_url
 from fetchwork_local.stack import Stack, StackStatus
 from fetchwork_local.state import recall
 
-HOST_MAX_IN_FLIGHT = "64"
-"""The only setting that is not the default: all contestants may ask the few hosts of the origin as fast as they can."""
+HOST_MAX_IN_FLIGHT = "24"
+"""The only setting that is not the default: the twenty hosts of the origin may be asked as fast as the fetchers can."""
 FINISH_TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.02
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -43,6 +43,8 @@ class KeepingConnector(aiohttp.TCPConnector):
         return sum(map(len, list(self._conns.values())))
 
     async def _get(self, key: ConnectionKey, traces: Any) -> Connection | None:
+        if kept := self._conns.get(key):
+            kept.rotate(1)  # the one that was used last; aiohttp would take each in turn, so that none of a burst's ever got old
         connection = await super()._get(key, traces)
         if connection is not None and connection.protocol is not None:
             self._idle.pop(connection.protocol, None)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +17,17 @@ from common.contracts.fetches import FetchRequest, PerformFetch, Train, Validato
 from store.database import Connection, Pool, fetch_rows, in_transaction
 from store.fetches.freshness import validators_of
 from store.hosts.changes import dispatched, taken_back, wiped
-from store.hosts.pace import Host, Lane, PaceSettings, delay_ms, free_lanes, let_go_at, token_of, train_fetches
+from store.hosts.pace import (
+    Host,
+    Lane,
+    PaceSettings,
+    brief_train_fetches,
+    delay_ms,
+    free_lanes,
+    let_go_at,
+    token_of,
+    train_fetches,
+)
 from store.hosts.rows import host_of_row, lock_hosts, settle_hosts
 from store.queries import query
 
@@ -32,6 +43,9 @@ HOP_WAITS = 2
 HOP_WAIT_LIMIT_SECONDS = 300.0
 TRAIN_SLACK = 1.5
 """How much longer than planned a train may take: its length is what was usual lately, and giving fetches back costs more."""
+
+TRAINS_BESIDE = 4
+"""Into no fewer trains than this are a host's fetches packed: one answer that is late holds up a part of them only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +220,17 @@ def _share_out(
     for name, lanes in free.items():
         given[name] = min(lanes, 1 + max(0, spare))
         spare -= max(0, given[name] - 1)
-    cars_each = max(1, fetches // max(1, sum(given.values()))) if trains else 1
-    return {
-        name: _Share(trains=given[name], cars=min(train_fetches(host, pace, now=now), cars_each))
-        for name, host in hosts.items()
-    }
+    if not trains:
+        return {name: _Share(trains=lanes, cars=1) for name, lanes in given.items()}
+    cars_each = ceil(fetches / max(1, sum(given.values())))
+    return {name: _packed(host, given[name], cars_each, pace=pace, now=now) for name, host in hosts.items()}
+
+
+def _packed(host: Host, lanes: int, cars_each: int, *, pace: PaceSettings, now: datetime) -> _Share:
+    """So many fetches in no more trains than it takes to have them soon: each train wants a connection of its own."""
+    cars = min(train_fetches(host, pace, now=now), cars_each)
+    packed = max(cars, min(ceil(lanes * cars / TRAINS_BESIDE), brief_train_fetches(host, pace, now=now)))
+    return _Share(trains=ceil(lanes * cars / packed), cars=packed)
 
 
 def _train_seconds(cars: int, delay: int, pace: PaceSettings) -> float:

@@ -4,12 +4,16 @@ What a host asks for is never undercut: the longer of `Crawl-delay` and our dela
 cannot be reached. An operator's numbers take the place of our defaults.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from common.contracts.hosts import BreakerState, HostState, PaceRule, PaceView
+
+
+BRIEF_SECONDS = 0.1
+"""What one train does in this time need not be spread over several: the last of its fetches waits for no longer than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +147,12 @@ def train_fetches(host: Host, settings: PaceSettings, *, now: datetime) -> int:
         return 1
     each_ms = delay_ms(host, settings, now=now) + max(host.response_ms, 1)
     return max(1, min(settings.train_fetches, int(settings.train_seconds * 1000 / each_ms)))
+
+
+def brief_train_fetches(host: Host, settings: PaceSettings, *, now: datetime) -> int:
+    """How many fetches one train may carry before they would come noticeably sooner in several, side by side."""
+    brief = replace(settings, train_seconds=min(BRIEF_SECONDS, settings.train_seconds))
+    return train_fetches(host, brief, now=now)
 
 
 def rule_in_force(host: Host, settings: PaceSettings, *, now: datetime) -> tuple[PaceRule, datetime | None]:
