@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,6 +43,27 @@ async def test_above_the_limit_the_connection_that_is_idle_for_longest_is_closed
     assert client.idle_connections == 2 and len(evicted) == 2
 
 
+async def test_the_connection_that_was_used_last_is_taken_first(serve_raw, make_client, command) -> None:
+    """So that what a burst opened gets old, and is closed."""
+    both, served = asyncio.Barrier(2), list[int]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(origin.connections)
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            served.append(number)
+            if len(served) <= 2:
+                await both.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    origin, client = await serve_raw(answer), make_client()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*[_outcome(client, command(origin.url())) for _ in range(2)])
+        for _ in range(4):
+            await _outcome(client, command(origin.url()))
+    assert set(served[:2]) == {1, 2} and len(set(served[2:])) == 1
+
+
 async def test_without_room_for_idle_connections_none_is_kept(serve, make_client, command) -> None:
     base, client = await serve({"/": _hello}), make_client(keeping=Keeping(limit=0))
     assert [(await _outcome(client, command(base))).evidence.hops[0].is_reused for _ in range(2)] == [False, False]
@@ -52,18 +74,37 @@ async def test_connections_that_origins_closed_take_no_room(serve, serve_raw, ma
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        closed.append(asyncio.ensure_future(writer.wait_closed()))
 
-    closed: list[Any] = []
     evicted: list[int] = []
-    client = make_client(keeping=Keeping(seconds=0.05, limit=2), on_evicted=lambda: evicted.append(1))
-    origins = [await serve_raw(once) for _ in range(3)]
-    for origin in origins:
-        await _outcome(client, command(origin.url()))
+    client = make_client(keeping=Keeping(limit=2), on_evicted=lambda: evicted.append(1))
+    first, gone, last = await serve({"/": _hello}), (await serve_raw(once)).url(), await serve({"/": _hello})
+    for base in (first, gone):
+        await _outcome(client, command(base))
     async with asyncio.timeout(5):
-        while client.idle_connections:
-            await asyncio.sleep(0.01)  # until what is over has been cleared away
-    assert len(closed) == 3 and not evicted
+        while client.idle_connections > 1:
+            await asyncio.sleep(0.01)  # until the other side's end of the connection is known here
+            client._connector._cleanup()  # as aiohttp's timer does now and then
+    await _outcome(client, command(last))
+    assert client.idle_connections == 2 and not evicted
+    assert (await _outcome(client, command(first))).evidence.hops[0].is_reused
+
+
+async def test_one_that_its_origin_closed_is_not_counted_as_evicted(serve, serve_raw, make_client, command) -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert await reader.read() == b""
+        ended.set()
+
+    ended, evicted = asyncio.Event(), list[int]()
+    client = make_client(keeping=Keeping(limit=1), on_evicted=lambda: evicted.append(1))
+    await _outcome(client, command((await serve_raw(once)).url()))
+    for protocol in list(client._connector._idle):
+        protocol.close()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    await _outcome(client, command(await serve({"/": _hello})))
+    assert client.idle_connections == 1 and not evicted
 
 
 async def test_connection_is_kept_for_as_long_as_it_is_said(serve_raw, make_client, command) -> None:
@@ -95,10 +136,11 @@ async def test_request_on_a_connection_that_just_ended_goes_out_on_another(serve
     judge = client._connector.judge_connection
 
     def end_first(connection: Any, *, hop: Any) -> Any:
-        ends = judge(connection, hop=hop)
-        if hop.is_reused:
-            connection.transport.abort()
-        return ends
+        transport, protocol = judge(connection, hop=hop)
+        if not hop.is_reused:
+            return transport, protocol
+        gone = SimpleNamespace(is_closing=lambda: True, get_extra_info=lambda _: None, write=lambda _: pytest.fail("written"))
+        return gone, protocol
 
     client._connector.judge_connection = end_first
     again = await _outcome(client, command(origin.url()))

@@ -34,7 +34,9 @@ async def test_method_goes_out_as_asked(method: str, serve, make_client, command
     outcome = await _outcome(make_client(), command(await serve({"/": echo.answer}), method=method))
     [(seen, body, headers)] = echo.seen
     assert (seen, body) == (method, b"") and "Content-Type" not in headers
-    assert headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers
+    assert headers.get("Content-Length") == (None if method in ("GET", "HEAD") else "0"), "RFC 9110 section 8.6"
+    assert "Transfer-Encoding" not in headers
+    assert headers.get("Connection") == ("close" if method in ("POST", "PATCH") else None), "RFC 9112 section 9.6"
     assert outcome.evidence.hops[0].method == method
 
 
@@ -101,6 +103,14 @@ async def test_from_names_who_answers_for_the_robot(serve, make_client, command)
     await _outcome(client, command(base))
     await _outcome(client, command(base, headers={"from": "me@example.org"}))
     assert [headers.getall("From") for _, _, headers in echo.seen] == [["robots@example.org"], ["me@example.org"]]
+
+
+async def test_any_media_type_is_accepted_unless_the_caller_says_which(serve, make_client, command) -> None:
+    echo = Echo()
+    base, client = await serve({"/": echo.answer}), make_client()
+    await _outcome(client, command(base))
+    await _outcome(client, command(base, headers={"accept": "text/html"}))
+    assert [headers.getall("Accept") for _, _, headers in echo.seen] == [["*/*"], ["text/html"]]
 
 
 async def test_part_of_a_body_is_asked_for_uncoded(serve, make_client, command) -> None:

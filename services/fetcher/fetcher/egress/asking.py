@@ -84,7 +84,6 @@ async def ask(
     except BaseException:
         connection.close()
         raise
-    content.on_eof(connection.release)
     length = message.headers.get("Content-Length")
     return Answer(message.code, message.raw_headers, int(length) if length else None, content, connection)
 

@@ -4,6 +4,7 @@ A new connection costs both sides more than a whole exchange on a kept one, and 
 connector overrides three private methods of aiohttp, where connections come and go; the tests of connections fail when they move.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -63,12 +64,9 @@ class KeepingConnector(aiohttp.TCPConnector):
         self._idle = {protocol: key for protocol, key in self._idle.items() if protocol.is_connected()}
 
     def _evict(self, protocol: ResponseHandler) -> None:
-        kept = self._conns[key] if (key := self._idle.pop(protocol)) in self._conns else None
-        if kept is not None:
-            for entry in [entry for entry in kept if entry[0] is protocol]:
-                kept.remove(entry)
-            if not kept:
-                del self._conns[key]
+        kept = self._conns.get(self._idle.pop(protocol), deque())
+        for entry in [entry for entry in kept if entry[0] is protocol]:
+            kept.remove(entry)
         if protocol.is_connected():
             protocol.close()
             self._on_evicted()
