@@ -7,8 +7,8 @@ environment, no cookies, no credentials from a netrc file, no redirect, decompre
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -136,8 +136,7 @@ class EgressClient:
         await self._fresh_connector.close()
         await self._resolver.close()
 
-    @asynccontextmanager
-    async def exchange(
+    def exchange(
         self,
         request: FetchRequest,
         *,
@@ -145,12 +144,23 @@ class EgressClient:
         validators: Validators | None = None,
         admit: Admit | None = None,
         may_follow: MayFollow | None = None,
-    ) -> AsyncIterator[Exchange]:
+    ) -> AbstractAsyncContextManager[Exchange]:
         """Follow redirects to the final response and hold it open; every hop is judged anew and written into `log`.
 
         `validators` make the first hop conditional, unless the caller's own headers do. Raises ExchangeFailed for anything
         that the remote side or our policy does, and what `admit` raises. Sets no deadline over all hops: its caller does.
         """
+        return _Held(self._open(request, log=log, validators=validators, admit=admit, may_follow=may_follow))
+
+    async def _open(
+        self,
+        request: FetchRequest,
+        *,
+        log: EvidenceLog,
+        validators: Validators | None,
+        admit: Admit | None,
+        may_follow: MayFollow | None,
+    ) -> tuple[Exchange, Answer]:
         target = _read_target(request.url, read_url(request.url), log=log)
         log.host = target.host
         hop = self._hop(target, first_sending(request), conditions=conditional_headers(request, validators))
@@ -164,10 +174,11 @@ class EgressClient:
                 following = self._next_hop(head, hop, log=log)
                 if following is None or not (may_follow is None or may_follow(head)):
                     exchange = self._open_exchange(answer, hop, head=head, log=log)
-                    yield exchange if not hop.conditions else _as_revalidation(exchange)
-                    return
-            finally:
-                answer.release()  # closes the connection unless the body was read to its end: a redirect's never is
+                    return exchange if not hop.conditions else _as_revalidation(exchange), answer
+            except BaseException:
+                answer.release()
+                raise
+            answer.release()  # and close its connection: the body was not read
             log.redirects.append(Redirect(url=hop.target.url, status=head.status))
             hop = following
 
@@ -237,7 +248,7 @@ class EgressClient:
             head=head,
             coding=content_coding(head.headers),
             length=None if is_bodiless else answer.content_length,
-            chunks=_chunks(answer, log=log, idle_seconds=self.budgets.idle_seconds),
+            chunks=_Chunks(answer.content, log=log, idle_seconds=self.budgets.idle_seconds),
         )
 
 
@@ -297,16 +308,41 @@ def _as_revalidation(exchange: Exchange) -> Exchange:
     return replace(exchange, is_revalidation=exchange.head.status == NOT_MODIFIED)
 
 
-async def _chunks(answer: Answer, *, log: EvidenceLog, idle_seconds: float) -> AsyncIterator[bytes]:
-    try:
-        while chunk := await _next_chunk(answer.content, idle_seconds=idle_seconds):
-            log.wire_bytes += len(chunk)
-            yield chunk
-    except Exception as error:
-        failure = translate(error)
-        if failure is None or failure is error:
-            raise
-        raise failure from error
+class _Held:
+    """An exchange that is open inside `async with`. No generator, since the loop keeps a list of the asynchronous ones."""
+
+    def __init__(self, opening: Coroutine[None, None, tuple[Exchange, Answer]]) -> None:
+        self._opening = opening
+
+    async def __aenter__(self) -> Exchange:
+        exchange, self._answer = await self._opening
+        return exchange
+
+    async def __aexit__(self, *_: object) -> None:
+        self._answer.release()
+
+
+class _Chunks:
+    """The body's chunks as they arrive, counted; what goes wrong is told in our words."""
+
+    def __init__(self, content: aiohttp.StreamReader, *, log: EvidenceLog, idle_seconds: float) -> None:
+        self._content, self._log, self._idle_seconds = content, log, idle_seconds
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await _next_chunk(self._content, idle_seconds=self._idle_seconds)
+        except Exception as error:
+            failure = translate(error)
+            if failure is None or failure is error:
+                raise
+            raise failure from error
+        if not chunk:
+            raise StopAsyncIteration
+        self._log.wire_bytes += len(chunk)
+        return chunk
 
 
 async def _next_chunk(content: aiohttp.StreamReader, *, idle_seconds: float) -> bytes:
