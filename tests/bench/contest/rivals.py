@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -117,13 +117,15 @@ def awake(*pids: int) -> Iterator[None]:
 def stand_still(pid: int) -> None:
     """Stop a process and its children, so that they take nothing from whoever has the turn."""
     for process in _family(pid):
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):  # Postgres's helpers come and go
+            process.suspend()
 
 
 def go_on(pid: int) -> None:
     """Let them run again."""
     for process in reversed(_family(pid)):
-        process.resume()
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def _family(pid: int) -> list[psutil.Process]:
