@@ -29,6 +29,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 from itertools import count
 from typing import Any
@@ -36,6 +37,7 @@ from uuid import UUID
 
 import aiohttp
 import uvloop
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from common.chassis.logging import configure_logging
 from common.clock import utc_now
@@ -177,6 +179,7 @@ class _GuardedClient(_BareClient):
             budgets=Budgets(),
             keeping=None if is_fresh else Keeping(),
         )
+        connector._factory = partial(ResponseHandler, asyncio.get_running_loop())  # metering is the client's
 
         class Request(_SessionRequest):
             judge = connector.judge_connection

@@ -1,6 +1,7 @@
 """Connections: kept, broken, refused, and behind TLS."""
 
 import asyncio
+import gc
 import ssl
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,7 +90,7 @@ async def test_connections_that_origins_closed_take_no_room(serve, serve_raw, ma
     assert (await _outcome(client, command(first))).evidence.hops[0].is_reused
 
 
-async def test_one_that_its_origin_closed_is_not_counted_as_evicted(serve, serve_raw, make_client, command) -> None:
+async def test_one_that_is_closed_already_is_not_counted_as_evicted(serve, serve_raw, make_client, command) -> None:
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -145,6 +146,34 @@ async def test_request_on_a_connection_that_just_ended_goes_out_on_another(serve
     client._connector.judge_connection = end_first
     again = await _outcome(client, command(origin.url()))
     assert again.response.status == 200 and [hop.is_reused for hop in again.evidence.hops] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200 + b"Content-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+    ],
+    ids=["no answer", "too many headers", "redirect with a body", "half a body"],
+)
+async def test_no_connection_is_left_to_the_garbage_collector(answer: bytes, serve_raw, make_client, command) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        outcome = await _outcome(make_client(), command((await serve_raw(say)).url()))
+        assert outcome.error is not None
+        del outcome
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+    assert told == [], "aiohttp tells of each that it finds open"
 
 
 async def test_request_goes_again_only_on_a_kept_connection_that_broke(serve_raw, make_client, command) -> None:

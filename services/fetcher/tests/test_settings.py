@@ -8,6 +8,7 @@ from common.egress.addresses import AddressVerdict, judge_dial
 from common.egress.policies import CallbackPolicy, ProxyPolicy, TargetPolicy
 
 from fetcher.egress.budgets import Budgets
+from fetcher.egress.kept import Keeping
 from fetcher.settings import FetcherSettings
 
 REQUIRED = {
@@ -35,6 +36,13 @@ def test_required_settings_are_enough_and_the_default_allows_nothing_but_the_web
     assert settings.proxy_policy == ProxyPolicy(ports=None, unsafe_networks=())
     assert settings.egress_proxy is None and settings.contact == "" and settings.budgets == Budgets()
     assert settings.user_agent.startswith("Fetchwork/")
+
+
+def test_connections_are_kept_as_it_is_set(environment: pytest.MonkeyPatch) -> None:
+    assert load_settings(FetcherSettings).keeping == Keeping(seconds=15, limit=512)
+    environment.setenv("FETCHWORK_IDLE_CONNECTION_SECONDS", "2.5")
+    environment.setenv("FETCHWORK_IDLE_CONNECTIONS", "7")
+    assert load_settings(FetcherSettings).keeping == Keeping(seconds=2.5, limit=7)
 
 
 def test_lists_are_comma_separated(environment: pytest.MonkeyPatch) -> None:

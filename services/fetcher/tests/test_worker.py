@@ -73,6 +73,18 @@ async def _two(events: Redis) -> Any:
     return attempts if len(attempts) == 2 else None
 
 
+async def test_worker_keeps_as_many_connections_as_it_is_set(
+    launch: Callable[..., Worker], send: Any, serve: Serve, command: Any, events: Redis, broker: Redis, until: Until
+) -> None:
+    worker = launch(FETCHER_SLOTS="1", FETCHER_THREADS="1", IDLE_CONNECTIONS="1", IDLE_CONNECTION_SECONDS="60")
+    await until(lambda: broker.keys(f"{WORKER_KEY_PREFIX}*"), seconds=20)
+    await send(*[command(await serve({"/": _hello}), robots="ignore") for _ in range(2)])
+    await until(lambda: _two(events))
+    metrics = await worker.operations("/metrics")
+    assert "fetchwork_fetcher_idle_connections 1.0" in metrics
+    assert "fetchwork_fetcher_evicted_connections_total 1.0" in metrics
+
+
 async def test_garbage_does_not_stop_the_worker(
     worker: Worker, send: Any, serve: Serve, command: Any, events: Redis, until: Until
 ) -> None:

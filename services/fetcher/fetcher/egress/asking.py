@@ -81,11 +81,11 @@ async def ask(
         message, content = await protocol.read()
         while message.code < 200 and message.code != SWITCHING_PROTOCOLS:
             message, content = await protocol.read()
+        length = message.headers.get("Content-Length")
+        return Answer(message.code, message.raw_headers, int(length) if length else None, content, connection)
     except BaseException:
         connection.close()
         raise
-    length = message.headers.get("Content-Length")
-    return Answer(message.code, message.raw_headers, int(length) if length else None, content, connection)
 
 
 async def _connect(connector: GuardedConnector, method: str, url: URL, *, hop: HopRecord) -> Connection:

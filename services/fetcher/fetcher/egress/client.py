@@ -1,6 +1,6 @@
 """The guarded exchange: the address that was checked is the address that is dialled, on every hop.
 
-No other module opens a connection to a remote host. Every way around the guard is closed: no proxy or other setting from the
+Nothing else opens a connection to a remote host. Every way around the guard is closed: no proxy or other setting from the
 environment, no cookies, no credentials from a netrc file, no redirect, decompression or retry of a library's own.
 """
 
@@ -178,7 +178,7 @@ class EgressClient:
             except BaseException:
                 answer.release()
                 raise
-            answer.release()  # and close its connection: the body was not read
+            answer.release()  # and close its connection, unless there was no body: none is read here
             log.redirects.append(Redirect(url=hop.target.url, status=head.status))
             hop = following
 

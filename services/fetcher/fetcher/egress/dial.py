@@ -1,7 +1,7 @@
 """The checks at the dial itself: what a socket is opened for, and who is at the other end of a connection.
 
-aiohttp calls all of this from inside a request; the current hop tells it which one. The connector overrides one private method
-of aiohttp (`_wrap_create_connection`, as aiohttp-socks does); the tests of proxies and budgets fail when that ever moves.
+aiohttp calls what is asked at the dial; the current hop tells it for which request. The connector overrides one private method of
+aiohttp (`_wrap_create_connection`, as aiohttp-socks does); the tests of proxies and budgets fail when that ever moves.
 """
 
 import asyncio
@@ -183,7 +183,7 @@ def guarded_connector(
     on_evicted: Callable[[], None] = lambda: None,
     proxy: Proxy | None = None,
 ) -> GuardedConnector:
-    """The one way out, for the running loop. TCP, CONNECT and TLS over all addresses of a host share one budget, lookup included.
+    """The one way out, for the running loop. TCP, CONNECT and TLS over all addresses of a host share one budget after its lookup.
 
     `keeping` is as KeepingConnector has it. `lookup` is for the proxy's own name; targets are looked up by `resolver`. Raises
     TypeError for a policy of another kind.
