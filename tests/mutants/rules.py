@@ -9,6 +9,7 @@ RULES, EGRESS = "libs/common/common/egress", "services/fetcher/fetcher/egress"
 ADDRESSES, POLICIES, RANGES = f"{RULES}/addresses.py", f"{RULES}/policies.py", f"{RULES}/ranges.py"
 TARGETS, LOOKUP, TARGET_SETTINGS = f"{RULES}/targets.py", f"{RULES}/lookup.py", f"{RULES}/settings.py"
 RESOLVER, DIAL, PROXY, CLIENT = f"{EGRESS}/resolver.py", f"{EGRESS}/dial.py", f"{EGRESS}/proxy.py", f"{EGRESS}/client.py"
+ASKING, KEPT = f"{EGRESS}/asking.py", f"{EGRESS}/kept.py"
 SETTINGS = "services/fetcher/fetcher/settings.py"
 REQUEST_HEADERS = "libs/common/common/contracts/request_headers.py"
 
@@ -191,10 +192,13 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
     ("credentials are not shown", PROXY, "field(default=None, repr=False)", "None"),
     ("proxies are http", PROXY, "http://(?:(?P<user>", "https?://(?:(?P<user>"),
     # The exchange, as far as it guards.
-    ("no environment", CLIENT, "trust_env=False", "trust_env=True"),
-    ("no cookies", CLIENT, "            cookie_jar=aiohttp.DummyCookieJar(),\n", ""),
-    ("no redirects of aiohttp's own", CLIENT, "allow_redirects=False", "allow_redirects=True"),
-    ("no repetition of aiohttp's own", CLIENT, "session._retry_connection = False", "pass"),
+    ("other end is judged before a request", ASKING,
+     "connector.judge_connection(connection, hop=hop)", "(connection.transport, connection.protocol)"),
+    ("no line end in a header", ASKING,
+     'return _serialize_headers(f"{method} {url.raw_path_qs} HTTP/1.1", fields)',
+     'return "\\r\\n".join([f"{method} {url.raw_path_qs} HTTP/1.1", *map(": ".join, fields.items()), "", ""]).encode()'),
+    ("sent again on a kept connection only", CLIENT, "if not log.hops[-1].is_reused or ", "if "),
+    ("limit of kept connections", KEPT, "while len(self._idle) > self._idle_limit:", "while False:"),
     ("literal is judged before all", CLIENT,
      "    if hop.verdict is not None and hop.verdict.is_denial:", "    if hop is None:"),
     ("denied request headers", REQUEST_HEADERS, "return lowered in _DENIED or ", "return "),

@@ -267,6 +267,17 @@ async def test_headers_that_are_not_a_callers_are_not_sent(serve, make_client, c
     assert sent["Accept-Encoding"] == "gzip, deflate, br, zstd" and sent["Host"].startswith("127.0.0.1:")
 
 
+@pytest.mark.parametrize("headers", [{"X-A": "b\r\nHost: internal"}, {"X-A: b\nHost": "internal"}], ids=["value", "name"])
+async def test_no_header_writes_another(headers: dict[str, str], serve_raw, make_client, command) -> None:
+    """The contract refuses it first; this is the last wall, and nothing is dialled for it."""
+    origin = await serve_raw(_answer)
+    asked = command(origin.url())
+    asked = asked.model_copy(update={"request": asked.request.model_copy(update={"headers": headers})})
+    with pytest.raises(ValueError, match="header"):
+        await _outcome(make_client(), asked)
+    assert origin.connections == []
+
+
 async def test_environment_has_no_say(serve, serve_raw, make_client, command, monkeypatch, tmp_path: Path) -> None:
     proxy = await serve_raw(_answer)
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
