@@ -26,7 +26,7 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -161,10 +161,10 @@ class _SessionRequest(GuardedRequest):
         aiohttp.ClientRequest.__init__(self, *arguments, **options)
         self.connect_ends_at = None
 
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Judge, then send."""
         self.judge(conn, hop=CURRENT_HOP.get())
-        return await super().send(conn)
+        return super().send(conn)
 
 
 class _GuardedClient(_BareClient):
